@@ -237,8 +237,9 @@ def circuit(lit: Iterable[str] = tuple(PART_TEXTS), heads: Mapping[str, str] | N
         _draw_part(ax, place, part, part in lit, heads.get(part))
         if place:
             both = part in lit and list(PART_TEXTS)[place - 1] in lit
-            ax.add_patch(FancyArrowPatch((place - 0.135, 0.5), (place - 0.005, 0.5), arrowstyle="-|>", mutation_scale=13,
-                                         color=INK if both else MUTED, linewidth=1.6 if both else 1.0))
+            ax.add_patch(FancyArrowPatch((place - 0.135, 0.5), (place - 0.005, 0.5), arrowstyle="-|>",
+                                         mutation_scale=13, color=INK if both else MUTED,
+                                         linewidth=1.6 if both else 1.0))
     return ax
 
 

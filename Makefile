@@ -1,0 +1,38 @@
+# make book    the environment, then the whole book into _book/index.html
+# make test    the environment, then all tests
+# make setup   the environment alone, in .venv/ (the others do this first)
+# make bench   the environment, then the benchmarks
+# make clean   remove what was built; the environment stays
+#
+# PYTHON=...      which Python makes the environment (3.11 or newer; found by itself otherwise)
+# BOOK_FLAGS=...  passed on to `semanticbm book`, for example --preview
+# TEST_FLAGS=...  passed on to pytest
+
+SHELL := /bin/sh
+STAMP := .venv/setup.stamp
+CANDIDATES := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
+
+.PHONY: setup book test bench clean
+
+book: setup
+	.venv/bin/semanticbm book $(BOOK_FLAGS)
+
+test: setup
+	.venv/bin/python -m pytest $(TEST_FLAGS)
+
+bench: setup
+	.venv/bin/python tests/benchmarks/run.py
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt scripts/setup_environment.py
+	@for python in $(CANDIDATES); do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    exec $$python scripts/setup_environment.py; \
+	  fi; \
+	done; \
+	echo "setup: found no Python 3.11 or newer. Install one (python.org, or your system's packages), or say where it is: make setup PYTHON=/path/to/python3" >&2; \
+	exit 1
+
+clean:
+	rm -rf _book .quarto .cache build semanticbm.egg-info .pytest_cache .ruff_cache .hypothesis
