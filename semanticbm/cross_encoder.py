@@ -285,9 +285,29 @@ def mlp_projection(layer):
     return layer.output.dense if isinstance(layer, nn.Module) else layer.E_output.dense
 
 
+def mlp_input(layer):
+    """The first linear map of the MLP, from the residual stream to the hidden units (before GELU)."""
+    return layer.intermediate.dense
+
+
 def word_embeddings(model):
     """The module that turns token ids into vectors; its weight is W_E, float [vocabulary, d_model]."""
     return model.bert.embeddings.word_embeddings
+
+
+def type_embeddings(model):
+    """The module that marks the two texts: row 0 for [CLS] query [SEP], row 1 for document [SEP]."""
+    return model.bert.embeddings.token_type_embeddings
+
+
+def pooler_projection(model):
+    """The linear map that the last [CLS] vector goes through before tanh."""
+    return model.bert.pooler.dense
+
+
+def classifier(model):
+    """The last linear map, from the pooled vector to the score."""
+    return model.classifier
 
 
 def embeddings(model):
