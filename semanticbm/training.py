@@ -252,3 +252,18 @@ def export(model: TrainableCrossEncoder, folder: Path, recipe: Recipe, hashes: d
         "parameters": sum(value.numel() for value in half.values()), "data_sha256": hashes, "seconds": round(seconds),
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {model.device.type}",
         "versions": {"semanticbm": __version__, "torch": torch.__version__, "python": platform.python_version()}})
+
+
+def train_and_examine(folder: Path, data: Path, recipe: Recipe, examine_it: bool = True) -> None:
+    """Train (or resume), then measure the adapter on queries it has never seen; writes examination.json beside it."""
+    from semanticbm.cross_encoder import load
+    from semanticbm.examination import examine
+
+    adapter = train(folder, data, recipe)
+    print(f"adapter written to {adapter}")
+    if examine_it:
+        report = examine(load(str(adapter)), data)
+        _write_json(folder / "examination.json", report)
+        for name, part in report.items():
+            for system, row in part["ndcg@10"].items():
+                print(f"{name:10} {system:15} nDCG@10 {row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
