@@ -171,8 +171,8 @@ class CrossEncoder:
         lengths = [sum(mask) for mask in batch["attention_mask"]]
         truncated = [number for number, length in enumerate(lengths) if length > self.max_length]
         if truncated:
-            self._report_truncation(truncated, lengths, truncate)
             self._check_room_for_document(queries, truncated)
+            self._report_truncation(truncated, lengths, truncate)
             batch = self.tokenizer(queries, documents, padding=True, return_token_type_ids=True,
                                    truncation="only_second", max_length=self.max_length)
         sides = [batch.sequence_ids(number) for number in range(len(pairs))]
