@@ -1,11 +1,12 @@
 """BM25 written into the weights of a BERT, by hand.
 
-`compile_bm25` returns an ordinary Hugging Face `BertForSequenceClassification` of two layers with one head each. Nothing
-is trained. Its logit is the BM25 score. Since we wrote every weight, we know its circuit exactly: it is the ground truth
-on which the methods of this book have to prove themselves.
+`compile_bm25` returns an ordinary Hugging Face `BertForSequenceClassification` of two layers with one head each.
+Nothing is trained. Its logit is the BM25 score. Since we wrote every weight, we know its circuit exactly: it is the
+ground truth on which the methods of this book have to prove themselves.
 
 **Why it works: BM25's TF factor is an attention head.** A query token attends to the document with logit beta where the
-token is the same word, 0 where it is another word, and s on one *sink*, [CLS]. The softmax puts this mass on the matches:
+token is the same word, 0 where it is another word, and s on one *sink*, [CLS]. The softmax puts this mass on the
+matches:
 
     a = tf e^beta / (tf e^beta + (|d| - tf) + e^s)
 
@@ -46,8 +47,8 @@ balance     1      minus the sum of all the rest
 
 *LayerNorm* comes after every block and subtracts the mean and divides by the spread. The balance keeps the mean at 0.
 The constant pair dominates the spread, so LayerNorm only scales by a number that its gain undoes, up to one part in
-(features / K)^2. What is left is rounding: the mean is not quite 0 in float32, and all features shift together. So every
-reader subtracts the spare feature, which holds that shift and nothing else; a pair is read as a difference.
+(features / K)^2. What is left is rounding: the mean is not quite 0 in float32, and all features shift together. So
+every reader subtracts the spare feature, which holds that shift and nothing else; a pair is read as a difference.
 
 *[OTHER].* Only words that can be asked for need an identity. All other document words share one token, which adds to
 the length and matches nothing. That loses nothing. A query word without an identity cannot be scored, and is reported.
@@ -55,9 +56,9 @@ the length and matches nothing. That loses nothing. A query word without an iden
 *Limits.* At b = 1 the sink has logit minus infinity, at b = 0 beta and s are both infinite with a finite difference, at
 k1 = 0 beta is infinite. Logits are cut at +-40, which is as good as infinite (e^-40 is 4e-18), so these cases work.
 
-*Semantic variant.* The logits need not be a diagonal: a synonym can get a logit between 0 and beta, and the reading unit
-a weight. With logit ln(1 + g (e^beta - 1)) and weight g e^beta / (1 + g (e^beta - 1)) a synonym counts exactly as g
-occurrences: tf becomes the *soft tf* = occurrences + g times occurrences of synonyms.
+*Semantic variant.* The logits need not be a diagonal: a synonym can get a logit between 0 and beta, and the reading
+unit a weight. With logit ln(1 + g (e^beta - 1)) and weight g e^beta / (1 + g (e^beta - 1)) a synonym counts exactly as
+g occurrences: tf becomes the *soft tf* = occurrences + g times occurrences of synonyms.
 
 When it misleads: that BM25 can be written so does not say that training finds it. It is a hypothesis with a shape
 (logits, sink, IDF weights) that can be looked for in a trained model; `semanticbm.effective` does that.
@@ -107,7 +108,7 @@ CUT = 40.0  # logits beyond this count as infinite
 MASKED = 120.0  # logit, subtracted from what must not be seen
 IDLE = 200.0  # logit that keeps a row on the sink
 SINK = 16.0  # logit of the scoring head's sink: weights are idf / (e^16 + sum of idf)
-# A reading unit's input is SHIFT at its own word, where GELU is straight, and SHIFT - GATE at other words, where it is 0.
+# A reading unit's input is SHIFT at its own word, where GELU is straight; SHIFT - GATE at other words, where it is 0.
 # Both numbers lie between 32 and 64, so that rounding is the same everywhere and a mass of 0 is read as exactly 0.
 GATE, SHIFT = 62.0, 40.0
 READ = 8.0  # gain of the mass in a reading unit
@@ -148,7 +149,7 @@ def match_logits(k1: float, b: float, avgdl: float) -> MatchLogits:
 
 
 def synonym_matrix(vocabulary: list[str], synonyms: dict[str, list[str]], weight: float) -> np.ndarray:
-    """How much a document word counts for a query word: 1 for itself, `weight` for its synonyms, else 0. [word, word]."""
+    """What a document word counts for a query word: 1 for itself, `weight` for a synonym, else 0. [word, word]."""
     number = {word: place for place, word in enumerate(vocabulary)}
     counts_as = np.eye(len(vocabulary))
     for word, others in synonyms.items():
@@ -211,8 +212,8 @@ def report_unknown_words(pairs: list[Pair], known: set[str]) -> None:
                             f"compile it with words={sorted(lost)}.")
         unknown |= missing
     if unknown:
-        warnings.warn(f"the compiled model does not know the query word(s) {', '.join(sorted(unknown))}: they add 0, as the "
-                      "document does not contain them.", UnknownWordWarning, stacklevel=3)
+        warnings.warn(f"the compiled model does not know the query word(s) {', '.join(sorted(unknown))}: they add 0, as "
+                      "the document does not contain them.", UnknownWordWarning, stacklevel=3)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -255,16 +256,16 @@ def balance(writes: Tensor) -> None:
 
 
 def level(reads: Tensor) -> None:
-    """Make every reader blind to a shift of all features, by the spare place, in place: reads is float [..., feature]."""
+    """Make every reader blind to a shift of all features, by its spare place, in place: float [..., feature]."""
     reads[..., -2] = 0
     reads[..., -2] = -reads.sum(-1)
 
 
 @dataclass(frozen=True)
 class HeadWeights:
-    """Views of one head's weights: query, key, value [channel, feature], their biases [channel], output [feature, channel].
+    """Views of one head's weights: query, key, value [channel, feature], biases [channel], output [feature, channel].
 
-    `one` is what a query channel must hold so that its product with a key, divided by sqrt(channels), is the key's value.
+    `one` is what a query channel must hold so that its product with a key, over sqrt(channels), is the key's value.
     """
 
     query: Tensor
@@ -299,8 +300,9 @@ def weight_bytes(n_words: int, n_layers: int, width: int, itemsize: int) -> int:
 def _check_size(n_words: int, n_layers: int, width: int, itemsize: int) -> None:
     needed = weight_bytes(n_words, n_layers, width, itemsize)
     if needed > MAX_BYTES:
-        raise UserError(f"{n_words:,} words need {needed / 1e9:.1f} GB of weights, and the limit is {MAX_BYTES / 1e9:.0f} GB "
-                        "(weights grow with the square of the words): compile for fewer queries or words.")
+        raise UserError(f"{n_words:,} words need {needed / 1e9:.1f} GB of weights, and the limit is "
+                        f"{MAX_BYTES / 1e9:.0f} GB (weights grow with the square of the words): compile for fewer "
+                        "queries or words.")
 
 
 def empty_bert(layout: Layout, n_layers: int, n_heads: int, dtype: torch.dtype) -> BertForSequenceClassification:
@@ -383,7 +385,7 @@ def write_reading_units(hf: BertForSequenceClassification, layer: int, layout: L
 
 
 def write_scoring_pattern(head: HeadWeights, layout: Layout, log_idf: Tensor) -> None:
-    """Attention of the scoring head: [CLS] sees query words with logit ln idf and the sink; all other rows only the sink."""
+    """Attention of the scoring head: [CLS] sees query words with logit ln idf, and the sink; other rows only the sink."""
     head.query_bias[0] = head.one
     head.key[0, layout.identity] = log_idf
     head.key[0, [layout["document"], layout["sep"]]] = -MASKED
@@ -416,7 +418,7 @@ def query_vocabulary(collection: Collection, more: Iterable[str] = (), synonyms:
     replaced = {other for word in asked for other in collection.synonyms.get(word, [])} if synonyms else set()
     vocabulary = sorted(asked | {word for text in replaced for word in words(text)})
     if not vocabulary:
-        raise UserError(f"collection {collection.name}: no queries, so there are no words to compile: pass words=[...].")
+        raise UserError(f"collection {collection.name}: no queries, so there is no word to compile: pass words=[...].")
     return vocabulary
 
 
@@ -449,7 +451,8 @@ def log_idf(bm25: BM25, vocabulary: list[str], dtype: torch.dtype) -> Tensor:
     return torch.tensor([log(bm25.word_idf(word)) for word in vocabulary], dtype=dtype)
 
 
-def write_matching_layer(hf: BertForSequenceClassification, layout: Layout, logits: MatchLogits, counts_as: Tensor) -> None:
+def write_matching_layer(hf: BertForSequenceClassification, layout: Layout, logits: MatchLogits,
+                         counts_as: Tensor) -> None:
     """Layer 0: the matching head and the units that read its result.
 
     counts_as: float [query word, document word]. A word that counts as g occurrences gets logit ln(1 + g (e^beta - 1))

@@ -1,4 +1,4 @@
-"""The compiled model against BM25: on random corpora, on the classroom collection, at the limits, and when it must refuse."""
+"""The compiled model against BM25: random corpora, the classroom collection, the limits, and what it must refuse."""
 
 import hashlib
 import string
@@ -116,7 +116,8 @@ def test_classroom_meets_the_bars_on_100_queries_x_100_documents(classroom):
 def test_score_does_not_depend_on_padding():
     model = compile_bm25(TINY)
     together = model.score("cat cat fuel", list(TEXTS.values()))
-    np.testing.assert_allclose(together, [model.score("cat cat fuel", [text])[0] for text in TEXTS.values()], rtol=1e-4)
+    alone = [model.score("cat cat fuel", [text])[0] for text in TEXTS.values()]
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-9)
 
 
 def test_a_document_that_fills_the_window():
@@ -170,7 +171,7 @@ def test_tokenizer_splits_as_words_does(text):
 def test_encoding_has_spans_and_word_ids():
     model = compile_bm25(TINY)
     encoding = model.encode([("Cat on mat", "A dog; the CAT's cat")])
-    assert model.tokens(encoding) == ["[CLS]", "cat", "on", "mat", "[SEP]", "[OTHER]", "dog", "the", "[OTHER]", "cat", "[SEP]"]
+    assert " ".join(model.tokens(encoding)) == "[CLS] cat on mat [SEP] [OTHER] dog the [OTHER] cat [SEP]"
     assert (encoding.query_spans, encoding.document_spans) == ([(1, 4)], [(5, 10)])
     assert encoding.token_type_ids.tolist() == [[0] * 5 + [1] * 6]
     assert encoding.word_ids[0][5:10] == [0, 1, 2, 3, 4]
