@@ -1,0 +1,42 @@
+-- Puts links to the chapter's notebook under its title: the file itself, and Colab if the book has a repository address.
+-- Both builders use this filter, so that no chapter types these links.
+
+local function chapter_file(meta)
+  if meta["chapter-file"] then return pandoc.utils.stringify(meta["chapter-file"]) end
+  if quarto and quarto.doc and quarto.doc.input_file then
+    return quarto.doc.input_file:match("book/[^/]+%.qmd$") or ""
+  end
+  return ""
+end
+
+local function exists(meta, path)
+  local root = meta["project-root"] and pandoc.utils.stringify(meta["project-root"]) or os.getenv("QUARTO_PROJECT_DIR") or "."
+  local file = io.open(root .. "/" .. path, "r")
+  if file then file:close() end
+  return file ~= nil
+end
+
+local function notebook_links(meta)
+  local stem = chapter_file(meta):match("^book/([^/]+)%.qmd$")
+  local notebook = stem and ("book/colab/" .. stem .. ".ipynb")
+  if not notebook or not exists(meta, notebook) then return nil end
+  local links = '<a href="colab/' .. stem .. '.ipynb" download>Notebook of this chapter</a>'
+  local repository = meta["repository"] and pandoc.utils.stringify(meta["repository"]) or ""
+  local owner_and_name = repository:match("^https://github%.com/([^/]+/[^/]+)$")
+  if owner_and_name then
+    links = '<a href="https://colab.research.google.com/github/' .. owner_and_name .. '/blob/main/' .. notebook ..
+      '">Open in Colab</a>' .. links
+  end
+  return pandoc.RawBlock("html", '<div class="notebook-links">' .. links .. '</div>')
+end
+
+function Pandoc(document)
+  local links = notebook_links(document.meta)
+  if not links then return document end
+  local place = 1
+  for number, block in ipairs(document.blocks) do
+    if block.t == "Header" and block.level == 1 then place = number + 1; break end
+  end
+  document.blocks:insert(place, links)
+  return document
+end

@@ -1,0 +1,15 @@
+"""The project's own builder for the book, for machines without Quarto.
+
+The chapters are Quarto markdown, and `quarto render` builds them wherever Quarto can be installed. Everywhere else this
+package builds the same sources. It is glue between programs that do the real work:
+
+- `project` reads _quarto.yml, the one list of chapters for both builders;
+- pandoc reads the markdown and writes the HTML (`pandoc`), with citations and MathML;
+- nbclient runs the code cells in a Jupyter kernel (`execute`), with a cache keyed by content;
+- `crossref` numbers chapters, sections, figures, tables and equations and resolves references to them;
+- `render` puts outputs where the cells were; mkdocs-material puts navigation, search and themes around it (`site`);
+- `check` refuses what only one of the two builders would understand.
+
+When it misleads: a page that looks right here may still differ from Quarto's in spacing and colours. Content, numbers
+and links are the same, because both builders read one source and the subset they share is checked.
+"""
