@@ -104,6 +104,7 @@ class Settings:
     `fillers`: the first one that is a single piece and no query word is used. `occurrences`: the largest count of
     TFC2. `control`: what stands in the baseline of STMC1, the "filler" or a "random" word of the collection with as
     many pieces. `idf_gap`: least difference of IDF for TDC. `noise_words`, `copies`: for LNC1, LNC2.
+    `max_words`: documents are cropped to so many words first.
     """
 
     documents_per_query: int = 5
@@ -116,6 +117,7 @@ class Settings:
     noise_words: int = 1
     copies: int = 2
     max_length: int = 512
+    max_words: int | None = None
     seed: int = 0
 
     def __post_init__(self):
@@ -243,7 +245,8 @@ class Candidate:
 
     @property
     def document(self) -> str:
-        return self.kit.collection.documents[self.document_id]
+        text, limit = self.kit.collection.documents[self.document_id], self.kit.settings.max_words
+        return text if limit is None else " ".join(text.split()[:limit])
 
     @cached_property
     def content_words(self) -> list[str]:
@@ -445,6 +448,11 @@ _CHECKS = {"TFC1": _check_tfc1, "TFC2": _check_tfc2, "TDC": _check_tdc, "STMC1":
 # All pairs of a collection
 
 
+def seeded(seed: int, query_id: str) -> np.random.Generator:
+    """Random numbers that belong to a query, whatever other queries are asked."""
+    return np.random.default_rng([seed, zlib.crc32(query_id.encode())])
+
+
 def candidate_documents(collection: Collection, query_id: str, rng: np.random.Generator) -> Iterator[str]:
     """Document ids to try for a query: those judged for it in random order, then as many others again."""
     judged = sorted(collection.judgements.get(query_id, {}))
@@ -475,7 +483,7 @@ def diagnostic_pairs(axiom: str, collection: Collection, tokenizer, settings: Se
 
 
 def _pairs_of_query(axiom: str, kit: Kit, query_id: str, skipped: Counter) -> Iterator[list[DiagnosticPair]]:
-    rng = np.random.default_rng([kit.settings.seed, zlib.crc32(query_id.encode())])
+    rng = seeded(kit.settings.seed, query_id)
     for document_id in candidate_documents(kit.collection, query_id, rng):
         try:
             yield BUILDERS[axiom](Candidate(kit, query_id, document_id, rng))

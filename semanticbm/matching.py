@@ -1,0 +1,462 @@
+"""Matching heads: the heads that look from a query word into the document for the same word.
+
+**The matching score** of a head is the share of attention that a query piece sends to the document (section 4):
+
+    MS(q_i, d) = sum over document pieces j of A[i, j]
+
+A is the attention pattern after the softmax; row i is the piece that looks, column j the piece that is looked at. So MS
+lies between 0 and 1. The paper's sum includes the last [SEP]; here it is left out, since many heads park attention
+there and BM25 knows no such token.
+
+**Four questions to a head.** Each is an experiment on documents that differ in one thing only
+(`semanticbm.diagnostics`):
+
+- `tf_curves`: does MS rise with the number of occurrences, and less with each further one?
+- `length_curves`: what does MS do when irrelevant words make the document longer?
+- `similarity_curves`: does a synonym count, compared with a random word? Random words are synonyms of *other* words, so
+  that both groups are the same words, only paired differently.
+- `same_token_auc`: does a query piece look at its own copies rather than at the rest of the document? The AUC is the
+  chance that a copy gets more attention than another document piece: 0.5 is chance, 1 is perfect.
+
+**The rule.** A head is a *matching head* if MS rises from 0 to 5 occurrences at fixed length by `MIN_RISE` or more,
+with a 95 % interval over queries above 0, and its mean same-token AUC is `MIN_AUC` or more. The paper states no rule.
+Both numbers were written down before this code saw a model: 0.9 is a common mark of a very good detector (a pilot study on
+another model used it), 0.1 is a tenth of the range of MS.
+
+When it misleads: attention is where a head *looks*, not what it does with what it sees. A head can look at a match and
+copy nothing that matters; `semanticbm.path_patching` asks that. And MS is not 0 without a match: a document that only
+contains other words still gets attention, the more the longer it is. Only differences of MS mean something.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from semanticbm.collection import Collection
+from semanticbm.cross_encoder import CrossEncoder, Pair, head_name, layers, self_attention
+from semanticbm.diagnostics import (
+    Candidate,
+    Kit,
+    Pieces,
+    QueryUnbuildable,
+    Settings,
+    Unbuildable,
+    candidate_documents,
+    insert,
+    seeded,
+    tfc2,
+)
+from semanticbm.errors import UserError
+from semanticbm.evaluation import bootstrap_mean
+
+MIN_RISE = 0.10  # least rise of MS from 0 to 5 occurrences
+MIN_AUC = 0.90  # least mean same-token AUC
+LENGTHS = (20, 40, 80, 160)  # words
+CROP = 40  # words of a document that the curves use
+CONDITIONS = ("same", "synonym", "random", "filler")
+Head = tuple[int, int]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Attention patterns
+
+
+@dataclass(frozen=True)
+class PairAttention:
+    """The attention of all heads on one pair.
+
+    `weights`: float [layer, head, position (attends), position (attended)], padding cut off. `ids`: int [position].
+    `query`, `document`: slices of the positions of the pieces, without [CLS] and [SEP]. `word_ids`: word of each
+    position in its own text. `score`: the model's score of the pair.
+    """
+
+    weights: np.ndarray
+    ids: np.ndarray
+    query: slice
+    document: slice
+    word_ids: list[int | None]
+    score: float
+
+
+@torch.no_grad()
+def attention_patterns(model: CrossEncoder, pairs: Sequence[Pair], batch_size: int = 16,
+                       label: str = "") -> Iterator[PairAttention]:
+    """Attention of each pair, in order, from one forward pass a batch. With a `label`, a progress bar."""
+    from tqdm.auto import tqdm
+
+    starts = range(0, len(pairs), batch_size)
+    for start in tqdm(starts, desc=label, disable=not label, leave=False):
+        encoding = model.encode(pairs[start : start + batch_size])
+        output = model.hf(**encoding.inputs, output_attentions=True)
+        patterns = torch.stack(output.attentions, dim=1).float().cpu().numpy()  # [batch, layer, head, query, key]
+        for row, length in enumerate(encoding.lengths.tolist()):
+            yield PairAttention(patterns[row, :, :, :length, :length], encoding.input_ids[row, :length].cpu().numpy(),
+                                slice(*encoding.query_spans[row]), slice(*encoding.document_spans[row]),
+                                encoding.word_ids[row][:length], float(output.logits[row, 0]))
+
+
+def matching_scores(model: CrossEncoder, query: str, documents: Sequence[str],
+                    batch_size: int = 16) -> list[np.ndarray]:
+    """MS of each document: a list of float arrays [layer, head, query piece], one a document.
+
+    Attention mass from each query piece to the document's pieces, the last [SEP] left out (section 4 of the paper).
+    """
+    if isinstance(documents, str):
+        raise UserError("documents is one text: pass a list of texts.")
+    pairs = [(query, document) for document in documents]
+    return [mass_on_document(pattern) for pattern in attention_patterns(model, pairs, batch_size)]
+
+
+def mass_on_document(pattern: PairAttention) -> np.ndarray:
+    """MS of one pair: float [layer, head, query piece]."""
+    return pattern.weights[:, :, pattern.query, pattern.document].sum(axis=-1)
+
+
+def matching_scores_textbook(model: CrossEncoder, query: str, document: str) -> np.ndarray:
+    """MS of one document, written down as the definition says, through nnsight: float [layer, head, query piece]."""
+    encoding = model.encode([(query, document)])
+    first, stop = encoding.document_spans[0]
+    scores = []
+    with torch.no_grad():
+        patterns = []
+        with model.traced.trace(**encoding.inputs):
+            for layer in layers(model.traced):
+                patterns.append(self_attention(layer).output[1].save())
+    for pattern in patterns:  # float [1, head, position, position]
+        for head in pattern[0]:
+            for i in range(*encoding.query_spans[0]):
+                scores.append(sum(float(head[i, j]) for j in range(first, stop)))
+    return np.array(scores).reshape(model.n_layers, model.n_heads, -1)
+
+
+def rows_of_word(pattern: PairAttention, query_words: Sequence[str], word: str) -> np.ndarray:
+    """Positions of the pieces of a query word (at all its places in the query): int [piece]."""
+    positions = range(pattern.query.start, pattern.query.stop)
+    rows = [position for position in positions if query_words[pattern.word_ids[position]] == word]
+    return np.array(rows, dtype=int)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Curves: one thing varies, the rest is fixed
+
+
+@dataclass(frozen=True)
+class Series:
+    """One query with documents that differ in one thing: `texts`, one for each point of the curve."""
+
+    query_id: str
+    query: str
+    term: str
+    texts: list[str]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Matching scores of a query word over documents that differ in one thing.
+
+    `x`: what varies, one value a point, named by `x_name`. `matching`: float [query, layer, head, point], the mean over
+    the pieces of the word and over documents. `scores`: float [query, point], the model's score, mean over documents.
+    `n_documents`: how many series were averaged in all. `skipped`: what could not be built, by reason.
+    """
+
+    x: tuple
+    x_name: str
+    query_ids: list[str]
+    matching: np.ndarray
+    scores: np.ndarray
+    n_documents: int
+    skipped: Counter = field(default_factory=Counter)
+
+    def of_heads(self, heads: Iterable[Head]) -> np.ndarray:
+        """Mean over some heads: float [query, point]."""
+        return np.mean([self.matching[:, layer, head] for layer, head in _some(heads)], axis=0)
+
+    def of_other_heads(self, heads: Iterable[Head]) -> np.ndarray:
+        """Mean over all heads but these: float [query, point]."""
+        others = np.ones(self.matching.shape[1:3], dtype=bool)
+        others[tuple(np.transpose(_some(heads)))] = False
+        if not others.any():
+            raise UserError("there are no other heads to compare with.")
+        return self.matching[:, others].mean(axis=1)
+
+    def table(self, heads: Iterable[Head] | None = None, seed: int = 0) -> pd.DataFrame:
+        """One row a point: x, mean matching score of the heads (default: all) with interval, the model's mean score."""
+        values = self.matching.mean(axis=(1, 2)) if heads is None else self.of_heads(heads)
+        rows = [{self.x_name: point, **dict(zip(("matching", "low", "high"), bootstrap_mean(values[:, n], seed=seed),
+                                                strict=True)),
+                 "score": self.scores[:, n].mean(), "n_queries": len(self.query_ids)} for n, point in enumerate(self.x)]
+        return pd.DataFrame(rows)
+
+
+def _some(heads: Iterable[Head]) -> list[Head]:
+    heads = list(heads)
+    if not heads:
+        raise UserError("no heads were given: find them first, or take another model.")
+    return heads
+
+
+def measure(model: CrossEncoder, series: Sequence[Series], x: Sequence, x_name: str, skipped: Counter | None = None,
+            batch_size: int = 16, progress: bool = False) -> Curves:
+    """Forward every text of every series once; average documents inside each query."""
+    if not series:
+        raise UserError(f"no documents could be built for the {x_name} curve: {dict(skipped or {})}.")
+    pieces = Pieces(model.tokenizer)
+    pairs = [(one.query, text) for one in series for text in one.texts]
+    label = f"{x_name}, {model.name}" if progress else ""
+    patterns = attention_patterns(model, pairs, batch_size, label)
+    matching: dict[str, list[np.ndarray]] = {}
+    scores: dict[str, list[list[float]]] = {}
+    for one in series:
+        points = [next(patterns) for _ in one.texts]
+        rows = [rows_of_word(point, pieces.words(one.query), one.term) - point.query.start for point in points]
+        masses = [mass_on_document(point)[:, :, own].mean(axis=-1) for point, own in zip(points, rows, strict=True)]
+        matching.setdefault(one.query_id, []).append(np.stack(masses, axis=-1))
+        scores.setdefault(one.query_id, []).append([point.score for point in points])
+    by_query = [np.stack([np.mean(found, axis=0) for found in side.values()]) for side in (matching, scores)]
+    return Curves(tuple(x), x_name, list(matching), *by_query, len(series), skipped or Counter())
+
+
+def build_series(build: Callable[[Candidate], Series], model: CrossEncoder, collection: Collection, settings: Settings,
+                 queries: Iterable[str] | None) -> tuple[list[Series], Counter]:
+    """Apply `build` to documents of each query until `settings.documents_per_query` series are built."""
+    kit = Kit(collection, Pieces(model.tokenizer), replace(settings, max_length=model.max_length), collection.synonyms)
+    series, skipped = [], Counter()
+    for query_id in collection.queries if queries is None else queries:
+        rng, built = seeded(settings.seed, query_id), 0
+        for document_id in candidate_documents(collection, query_id, rng):
+            try:
+                series.append(build(Candidate(kit, query_id, document_id, rng)))
+                built += 1
+            except Unbuildable as reason:
+                skipped[str(reason)] += 1
+                if isinstance(reason, QueryUnbuildable):
+                    break
+            if built == settings.documents_per_query:
+                break
+    return series, skipped
+
+
+def tf_curves(model: CrossEncoder, collection: Collection, queries: Iterable[str] | None = None,
+              documents_per_query: int = 2, occurrences: int = 5, seed: int = 0, progress: bool = False) -> Curves:
+    """MS over 0, 1, ... occurrences of a query word: equal length, random places, random order of filling (TFC2).
+
+    Documents are cropped to `CROP` words, which keeps the experiment quick; the same holds for `similarity_curves`.
+    """
+    settings = Settings(documents_per_query, occurrences=occurrences, max_words=CROP, seed=seed)
+
+    def build(case: Candidate) -> Series:
+        steps = tfc2(case)
+        texts = [step.baseline for step in steps] + [steps[-1].perturbed]
+        return Series(case.query_id, case.query, steps[0].term, texts)
+
+    series, skipped = build_series(build, model, collection, settings, queries)
+    return measure(model, series, range(occurrences + 1), "occurrences", skipped, progress=progress)
+
+
+def background(case: Candidate, n_words: int) -> list[str]:
+    """Words of this document and of other random ones, without content words of the query and their synonyms."""
+    avoid = set(case.content_words) | {word for term in case.content_words for word in case.kit.synonyms.get(term, ())}
+    texts = [case.document, *case.rng.permutation(list(case.kit.collection.documents.values()))]
+    kept: list[str] = []
+    for text in texts:
+        kept += [word for word in str(text).split() if not avoid & set(case.kit.pieces.words(word))]
+        if len(kept) >= n_words:
+            return kept[:n_words]
+    raise Unbuildable("the collection is too small for the longest document")
+
+
+def length_curves(model: CrossEncoder, collection: Collection, queries: Iterable[str] | None = None,
+                  lengths: Sequence[int] = LENGTHS, occurrences: int = 1, documents_per_query: int = 1, seed: int = 0,
+                  progress: bool = False) -> Curves:
+    """MS over document length in words, with a fixed number of occurrences (LNC1, many words at a time).
+
+    The longer document is the shorter one with irrelevant words after it; the places of the query word do not move.
+    """
+    settings = Settings(documents_per_query, seed=seed)
+
+    def build(case: Candidate) -> Series:
+        term, text = case.term(), background(case, max(lengths) - occurrences)
+        places = case.rng.integers(min(lengths) - occurrences + 1, size=occurrences)
+        texts = [insert(" ".join(text[: length - occurrences]), places, [term] * occurrences) for length in lengths]
+        longest = case.kit.pieces.length(texts[-1]) + case.kit.pieces.length(case.query) + 3
+        if longest > model.max_length:
+            raise Unbuildable(f"the longest document has over {model.max_length} pieces")
+        return Series(case.query_id, case.query, term, texts)
+
+    series, skipped = build_series(build, model, collection, settings, queries)
+    return measure(model, series, lengths, "length", skipped, progress=progress)
+
+
+def similarity_curves(model: CrossEncoder, collection: Collection, queries: Iterable[str] | None = None,
+                      documents_per_query: int = 5, seed: int = 0, progress: bool = False) -> Curves:
+    """MS of a query word when the document gets the same word, a synonym, an unrelated word, or only fillers (STMC1).
+
+    All four documents have one length, and the word stands at the same random place. The unrelated word is a synonym of
+    some other word of the list. Queries without a word in the collection's synonym list are skipped.
+    """
+    settings = Settings(documents_per_query, position="random", max_words=CROP, seed=seed)
+    targets = sorted({synonym for group in collection.synonyms.values() for synonym in group})
+
+    def build(case: Candidate) -> Series:
+        term, synonym, random = similar_words(case, targets)
+        place, n_pieces = case.place(), max(map(case.kit.pieces.length, (term, synonym, random)))
+        texts = [insert(case.document, [place], [case.padded(word, n_pieces)]) for word in (term, synonym, random, "")]
+        return Series(case.query_id, case.query, term, texts)
+
+    series, skipped = build_series(build, model, collection, settings, queries)
+    return measure(model, series, CONDITIONS, "inserted", skipped, progress=progress)
+
+
+def similar_words(case: Candidate, targets: Sequence[str]) -> tuple[str, str, str]:
+    """A query word, one of its synonyms and an unrelated word of `targets`; none of them is in the document."""
+    count, synonyms = case.kit.pieces.count, case.kit.synonyms
+    new = {word: [other for other in synonyms.get(word, ()) if not count(other, case.query)]
+           for word in case.content_words}
+    if not any(new.values()):
+        raise QueryUnbuildable("no query word has a synonym in the list")
+    term = case.term([word for word in new if new[word]])
+    related = {other for word in case.content_words for other in synonyms.get(word, ())}
+    synonym = str(case.rng.choice(new[term]))
+    unrelated = [word for word in case.rng.permutation(targets)
+                 if word not in related and not count(word, case.query) and not count(word, case.document)]
+    for word in (term, synonym):
+        case.without(word)
+    if not unrelated:
+        raise Unbuildable("no unrelated word is left")
+    return term, synonym, str(unrelated[0])
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Same token against other tokens
+
+
+@dataclass(frozen=True)
+class HeadValues:
+    """A number for each head on each query: `values` float [query, layer, head], documents averaged first."""
+
+    query_ids: list[str]
+    values: np.ndarray
+    n_documents: int
+
+    def mean(self) -> np.ndarray:
+        """Mean over queries, those without a value left out: float [layer, head]."""
+        return np.nanmean(self.values, axis=0)
+
+
+def area_under_curve(copies: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Chance that a copy gets more attention than another piece, ties half: [..., copy], [..., other] -> [...]."""
+    differences = copies[..., :, None] - others[..., None, :]
+    return (np.sign(differences) / 2 + 0.5).mean(axis=(-1, -2))
+
+
+def pattern_auc(pattern: PairAttention, rows: Iterable[int]) -> np.ndarray | None:
+    """Mean same-token AUC of the given query rows: float [layer, head]; None if no row has a copy in the document."""
+    document = pattern.ids[pattern.document]
+    areas = []
+    for row in rows:
+        copy = document == pattern.ids[row]
+        if copy.any() and not copy.all():
+            attention = pattern.weights[:, :, row, pattern.document]
+            areas.append(area_under_curve(attention[..., copy], attention[..., ~copy]))
+    return np.mean(areas, axis=0) if areas else None
+
+
+def same_token_auc(model: CrossEncoder, collection: Collection, queries: Iterable[str] | None = None,
+                   documents_per_query: int = 2, seed: int = 0, progress: bool = False) -> HeadValues:
+    """Same-token AUC of each head on natural text: content words of the query, documents that contain one of them."""
+    settings = Settings(documents_per_query, seed=seed)
+
+    def build(case: Candidate) -> Series:
+        present = [word for word in case.content_words if case.kit.pieces.count(word, case.document)]
+        if not present:
+            raise Unbuildable("the document has no content word of the query")
+        return Series(case.query_id, case.query, " ".join(present), [case.document])
+
+    series, skipped = build_series(build, model, collection, settings, queries)
+    if not series:
+        raise UserError(f"no document contains a query word: {dict(skipped)}.")
+    patterns = attention_patterns(model, [(one.query, one.texts[0]) for one in series],
+                                  label=f"same-token AUC, {model.name}" if progress else "")
+    pieces, found = Pieces(model.tokenizer), {}
+    for one, pattern in zip(series, patterns, strict=True):
+        rows = [row for word in one.term.split() for row in rows_of_word(pattern, pieces.words(one.query), word)]
+        area = pattern_auc(pattern, rows)
+        if area is not None:
+            found.setdefault(one.query_id, []).append(area)
+    return HeadValues(list(found), np.stack([np.mean(areas, axis=0) for areas in found.values()]),
+                      sum(map(len, found.values())))
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Choosing heads
+
+
+@dataclass(frozen=True)
+class FoundHeads:
+    """Heads chosen by a rule. `heads`: (layer, head) in order. `table`: one row a head with the numbers of the rule."""
+
+    heads: list[Head]
+    table: pd.DataFrame
+    rule: str
+    n_queries: int
+
+    @property
+    def names(self) -> list[str]:
+        """The heads as the book writes them: ["2.9", ...]."""
+        return [head_name(*head) for head in self.heads]
+
+
+def head_table(columns: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Columns of float [layer, head] as a table with one row a head."""
+    n_layers, n_heads = next(iter(columns.values())).shape
+    layer, head = np.divmod(np.arange(n_layers * n_heads), n_heads)
+    return pd.DataFrame({"head": [head_name(*pair) for pair in zip(layer, head, strict=True)], "layer": layer,
+                         "index": head, **{name: values.reshape(-1) for name, values in columns.items()}})
+
+
+def intervals(values: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean over queries with bootstrap interval for each head: [query, layer, head] -> three arrays [layer, head]."""
+    n_layers, n_heads = values.shape[1:]
+    found = [bootstrap_mean(values[:, layer, head], seed=seed) for layer in range(n_layers) for head in range(n_heads)]
+    mean, low, high = np.array(found).T.reshape(3, n_layers, n_heads)
+    return mean, low, high
+
+
+def choose(table: pd.DataFrame, wanted: pd.Series, by: str) -> list[Head]:
+    """The (layer, head) of the wanted rows, largest `by` first."""
+    rows = table[wanted].sort_values(by, ascending=False)
+    return list(zip(rows["layer"].tolist(), rows["index"].tolist(), strict=True))
+
+
+def matching_table(curves: Curves, auc: HeadValues, seed: int = 0) -> pd.DataFrame:
+    """The numbers of the rule for each head: rise of MS from none to most occurrences, with interval, and mean AUC."""
+    rise, low, high = intervals(curves.matching[..., -1] - curves.matching[..., 0], seed)
+    return head_table({"rise": rise, "rise_low": low, "rise_high": high, "auc": auc.mean()})
+
+
+def find_matching_heads(model: CrossEncoder, collection: Collection, queries: Iterable[str] | None = None,
+                        documents_per_query: int = 2, min_rise: float = MIN_RISE, min_auc: float = MIN_AUC,
+                        seed: int = 0, progress: bool = False) -> FoundHeads:
+    """The matching heads of a model, by the rule of this module, strongest rise first.
+
+    To test a claim about them, pass half of the queries here and measure on the other half.
+    """
+    queries = list(collection.queries if queries is None else queries)
+    curves = tf_curves(model, collection, queries, documents_per_query, seed=seed, progress=progress)
+    auc = same_token_auc(model, collection, queries, documents_per_query, seed, progress)
+    table = matching_table(curves, auc, seed)
+    wanted = (table["rise"] >= min_rise) & (table["rise_low"] > 0) & (table["auc"] >= min_auc)
+    rule = f"rise of MS >= {min_rise} with interval above 0, same-token AUC >= {min_auc}"
+    table["chosen"] = wanted
+    return FoundHeads(choose(table, wanted, "rise"), table, rule, len(curves.query_ids))
+
+
+def increments(curves: Curves, heads: Iterable[Head]) -> np.ndarray:
+    """What each further occurrence adds to the mean MS of the heads: float [query, step]."""
+    return np.diff(curves.of_heads(heads), axis=1)
