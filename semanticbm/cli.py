@@ -125,15 +125,25 @@ def _explain_os_error(error: OSError) -> str:
     return f"{error.strerror or error}{place}: choose another place or mend its permissions."
 
 
+STOPPED = "stopped. What was finished is kept: run the same command again to go on."
+# What the parser raises for an unknown option or a missing argument: the base class of BadParameter, whichever click it is.
+_USAGE_ERRORS = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: run a command; turn mendable errors into one line and exit code 2."""
     warnings.showwarning = _one_line_warning
     try:
-        app(arguments, standalone_mode=True)
+        code = app(arguments, standalone_mode=False) or 0
+        if code != 130:  # the parser's code for Ctrl-C
+            raise SystemExit(code)
+        message = STOPPED
     except UserError as error:
         message = " ".join(str(error).split())
-    except KeyboardInterrupt:
-        message = "stopped. What was finished is kept: run the same command again to go on."
+    except (KeyboardInterrupt, typer.Abort):
+        message = STOPPED
+    except _USAGE_ERRORS as error:
+        message = f"{' '.join(error.format_message().split())} Try: semanticbm --help"
     except OSError as error:
         message = _explain_os_error(error)
     print(f"semanticbm: {message}", file=sys.stderr)

@@ -30,11 +30,14 @@ import hashlib
 import importlib.resources
 import json
 import os
+import socket
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
@@ -383,7 +386,7 @@ def _download(repo: str, revision: str | None, instead: str = "") -> Path:
 
     wanted = ["config.json", "model.safetensors", "tokenizer*", "vocab.txt", "special_tokens_map.json"]
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted))
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, local_files_only=not hub_in_reach()))
     except RepositoryNotFoundError:
         raise UserError(f"unknown model {repo!r}: use one of {', '.join(LADDER)}, a folder, or a hub id.") from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
@@ -392,22 +395,38 @@ def _download(repo: str, revision: str | None, instead: str = "") -> Path:
                         f"internet{', ' + instead if instead else ', or use --model classroom'}.") from None
 
 
-class _QuietLoading:
-    """Silence the loading report of transformers: our own checks replace it."""
+def hub_in_reach(timeout: float = 3.0) -> bool:
+    """True if the model hub (or the proxy to it) can be asked; decided within `timeout` seconds, without retries."""
+    from huggingface_hub.constants import ENDPOINT
 
-    def __enter__(self):
-        self.level = transformers_logging.get_verbosity()
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
+    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
+        return True
+    address = urlsplit(ENDPOINT)
+    try:
+        socket.create_connection((address.hostname, address.port or 443), timeout=timeout).close()
+        return True
+    except OSError:
+        return False
 
-    def __exit__(self, *_):
-        transformers_logging.set_verbosity(self.level)
+
+@contextmanager
+def _quiet_loading():
+    """Silence the loading report of transformers and a deprecation inside peft: our own checks replace them."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
 
 
 def load_backbone_classifier(seed: int = 0) -> BertForSequenceClassification:
     """The backbone with a fresh one-logit classifier: where training starts, and a control for what pretraining gave."""
     torch.manual_seed(seed)
-    with _QuietLoading():
+    with _quiet_loading():
         return AutoModelForSequenceClassification.from_pretrained(
             backbone_folder(), num_labels=1, use_safetensors=True, attn_implementation="eager")
 
@@ -441,7 +460,7 @@ def load_adapter(folder: Path) -> BertForSequenceClassification:
         load_file(weights)
     except SafetensorError as error:
         raise UserError(f"adapter: {weights.name} is damaged ({error}). Reinstall semanticbm.") from None
-    with _QuietLoading():
+    with _quiet_loading():
         return PeftModel.from_pretrained(load_backbone_classifier(), str(folder)).merge_and_unload()
 
 
@@ -454,7 +473,7 @@ def _load_folder(folder: Path, name: str, device: torch.device) -> CrossEncoder:
         config = AutoConfig.from_pretrained(folder)
         if config.model_type != "bert" or config.num_labels != 1:
             raise UserError(f"{name} is a {config.model_type} with {config.num_labels} labels: a BERT with one logit is needed.")
-        with _QuietLoading():
+        with _quiet_loading():
             hf = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, attn_implementation="eager")
     except (SafetensorError, OSError, RuntimeError) as error:
         raise UserError(f"{name}: the weights cannot be read ({str(error).splitlines()[0][:100]}): fetch them again.") from None

@@ -69,18 +69,9 @@ def _gpu() -> str:
     return f"GPU: {torch.cuda.get_device_name(0)}, {torch.cuda.get_device_properties(0).total_memory / 2**30:.0f} GiB"
 
 
-def hub_in_reach(timeout: float = 3.0) -> bool:
-    """True if the model hub answers within `timeout` seconds."""
-    import socket
-
-    try:
-        socket.create_connection(("huggingface.co", 443), timeout=timeout).close()
-        return True
-    except OSError:
-        return False
-
-
 def _hub() -> str:
+    from semanticbm.cross_encoder import hub_in_reach
+
     return ("model hub in reach: --model minilm-l12 can be fetched" if hub_in_reach()
             else "model hub out of reach: use the classroom and compiled models, which need no network")
 
