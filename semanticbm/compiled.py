@@ -212,7 +212,7 @@ def report_unknown_words(pairs: list[Pair], known: set[str]) -> None:
                             f"compile it with words={sorted(lost)}.")
         unknown |= missing
     if unknown:
-        warnings.warn(f"the compiled model does not know the query word(s) {', '.join(sorted(unknown))}: they add 0, as "
+        warnings.warn(f"the compiled model does not know the query word(s) {', '.join(sorted(unknown))}: they add 0: "
                       "the document does not contain them.", UnknownWordWarning, stacklevel=3)
 
 
@@ -323,20 +323,24 @@ def empty_bert(layout: Layout, n_layers: int, n_heads: int, dtype: torch.dtype) 
 
 
 def write_embeddings(hf: BertForSequenceClassification, layout: Layout) -> None:
-    """Word identities, flags and the constant pair. Token types tell the query from the document."""
+    """Word identities, flags and the constant pair. Token types tell the query from the document.
+
+    The row of a word is its identity and nothing else. What all words have in common (the flag `word`, the constant, a
+    balance of -1 for the identity) is in the token types; [OTHER] and the special tokens take back what does not apply.
+    """
     table, types = word_embeddings(hf).weight, type_embeddings(hf).weight
-    first_word = len(SPECIAL_TOKENS)
-    table[first_word:, layout.identity] = torch.eye(layout.n_words, dtype=table.dtype)
-    table[first_word:, layout["word"]] = 1
-    cls, sep = (SPECIAL_TOKENS.index(token) for token in ("[CLS]", "[SEP]"))
-    table[cls, layout["cls"]] = 1
-    table[cls, layout["query"]] = -1  # [CLS] has the query's token type and is no query word
-    table[sep, layout["sep"]] = 1
-    types[0, layout["query"]] = 1
-    types[1, layout["document"]] = 1
+    special = table[: len(SPECIAL_TOKENS)]
+    cls, sep = special[SPECIAL_TOKENS.index("[CLS]")], special[SPECIAL_TOKENS.index("[SEP]")]
+    table[len(SPECIAL_TOKENS) :, layout.identity] = torch.eye(layout.n_words, dtype=table.dtype)
+    special[:, layout["word"]] = -1
+    cls[layout["cls"]] = sep[layout["sep"]] = 1
+    cls[layout["query"]] = -1  # [CLS] has the query's token type and is no query word
+    types[:, layout["word"]] = types[0, layout["query"]] = types[1, layout["document"]] = 1
     types[:, layout.pair("constant")] = CONSTANT * PLUS_MINUS.to(types.dtype)
-    balance(table)
+    balance(special)
     balance(types)
+    special[:, -1] += 1
+    types[:, -1] -= 1
 
 
 def write_match_pattern(head: HeadWeights, layout: Layout, logits: Tensor, sink: float) -> None:
@@ -385,7 +389,7 @@ def write_reading_units(hf: BertForSequenceClassification, layer: int, layout: L
 
 
 def write_scoring_pattern(head: HeadWeights, layout: Layout, log_idf: Tensor) -> None:
-    """Attention of the scoring head: [CLS] sees query words with logit ln idf, and the sink; other rows only the sink."""
+    """Attention of the scoring head: [CLS] sees query words with logit ln idf, and the sink; others only the sink."""
     head.query_bias[0] = head.one
     head.key[0, layout.identity] = log_idf
     head.key[0, [layout["document"], layout["sep"]]] = -MASKED
@@ -472,3 +476,10 @@ def write_scoring_layer(hf: BertForSequenceClassification, layout: Layout, gain:
     head = head_weights(hf, 1, 0)
     write_scoring_pattern(head, layout, log_idf)
     write_sum(head, layout, "tf", "score", gain * exp(SINK) * SMALL)
+
+
+def compile_distracted(collection: Collection, seed: int = 0, **options):
+    """The deeper model with a planted circuit among distractors: see `semanticbm.distracted.compile_distracted`."""
+    from semanticbm.distracted import compile_distracted as compile_it
+
+    return compile_it(collection, seed, **options)

@@ -1,0 +1,64 @@
+"""The distracted model: its logit, its seed, its planted IDF; whether each method of the library finds its circuit."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import semanticbm
+from semanticbm.compiled import compile_distracted
+from semanticbm.cross_encoder import word_embeddings
+from semanticbm.distracted import PLANTED, ROLES, precision_recall
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Sixteen queries of the classroom collection, with all its documents."""
+    collection = semanticbm.load_collection("classroom")
+    queries = dict(list(collection.queries.items())[::7])
+    judgements = {query: collection.judgements[query] for query in queries if query in collection.judgements}
+    return replace(collection, queries=queries, judgements=judgements, query_kinds={})
+
+
+@pytest.fixture(scope="module")
+def planted(small):
+    return compile_distracted(small, seed=0)
+
+
+def test_logit_is_the_mean_of_three_bm25_scores(small, planted):
+    model, _ = planted
+    for query in list(small.queries.values())[:6]:
+        texts = list(small.documents.values())[::60]
+        texts += [text for text in small.documents.values() if query.split()[-1] in text.lower()][:4]
+        expected = model.reference(query, texts)
+        assert expected.max() > 0
+        np.testing.assert_allclose(model.score(query, texts), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_roles_cover_all_heads_once(planted):
+    model, heads = planted
+    everything = [head for role in heads.values() for head in role]
+    assert len(set(everything)) == len(everything) == model.n_layers * model.n_heads == 16
+    assert {role: len(found) for role, found in heads.items()}["matching"] == 3
+    assert set(PLANTED) < set(heads) == {role for layer in ROLES for role in layer}
+
+
+def test_seed_decides_places_and_weights(small):
+    first, again, other = (compile_distracted(small, seed) for seed in (1, 1, 2))
+    assert first[1] == again[1] != other[1]
+    for one, two in zip(first[0].hf.state_dict().values(), again[0].hf.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_u0_is_minus_log_idf(planted):
+    model, _ = planted
+    left, _, right = torch.linalg.svd(word_embeddings(model.hf).weight.double(), full_matrices=False)
+    u0 = (left[4:, 0] * right[0].sum().sign()).numpy()
+    log_idf = np.log([model.bm25.word_idf(word) for word in model.vocabulary])
+    assert np.corrcoef(u0, log_idf)[0, 1] < -0.999
+
+
+def test_precision_recall_by_hand():
+    assert precision_recall(["0.1", "0.2", "0.3"], ["0.1", "1.1"]) == (1 / 3, 1 / 2)
+    assert np.isnan(precision_recall([], ["0.1"])[0])
