@@ -20,8 +20,8 @@ there and BM25 knows no such token.
 
 **The rule.** A head is a *matching head* if MS rises from 0 to 5 occurrences at fixed length by `MIN_RISE` or more,
 with a 95 % interval over queries above 0, and its mean same-token AUC is `MIN_AUC` or more. The paper states no rule.
-Both numbers were written down before this code saw a model: 0.9 is a common mark of a very good detector (a pilot study on
-another model used it), 0.1 is a tenth of the range of MS.
+Both numbers were written down before this code saw a model: 0.9 is a common mark of a very good detector (a pilot study
+on another model used it), 0.1 is a tenth of the range of MS.
 
 When it misleads: attention is where a head *looks*, not what it does with what it sees. A head can look at a match and
 copy nothing that matters; `semanticbm.path_patching` asks that. And MS is not 0 without a match: a document that only
@@ -94,7 +94,7 @@ def attention_patterns(model: CrossEncoder, pairs: Sequence[Pair], batch_size: i
     for start in tqdm(starts, desc=label, disable=not label, leave=False):
         encoding = model.encode(pairs[start : start + batch_size])
         output = model.hf(**encoding.inputs, output_attentions=True)
-        patterns = torch.stack(output.attentions, dim=1).float().cpu().numpy()  # [batch, layer, head, query, key]
+        patterns = torch.stack(output.attentions, dim=1).cpu().numpy()  # [batch, layer, head, query, key]
         for row, length in enumerate(encoding.lengths.tolist()):
             yield PairAttention(patterns[row, :, :, :length, :length], encoding.input_ids[row, :length].cpu().numpy(),
                                 slice(*encoding.query_spans[row]), slice(*encoding.document_spans[row]),
@@ -260,8 +260,12 @@ def tf_curves(model: CrossEncoder, collection: Collection, queries: Iterable[str
 
 
 def background(case: Candidate, n_words: int) -> list[str]:
-    """Words of this document and of other random ones, without content words of the query and their synonyms."""
-    avoid = set(case.content_words) | {word for term in case.content_words for word in case.kit.synonyms.get(term, ())}
+    """Words of this document and of other random ones, without any query word and without their synonyms.
+
+    Stop words of the query go, too: "does" in a longer document would be one more match.
+    """
+    avoid = set(case.kit.pieces.words(case.query))
+    avoid |= {synonym for word in case.content_words for synonym in case.kit.synonyms.get(word, ())}
     texts = [case.document, *case.rng.permutation(list(case.kit.collection.documents.values()))]
     kept: list[str] = []
     for text in texts:
