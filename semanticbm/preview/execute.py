@@ -25,7 +25,6 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from traitlets.config import Config
 
 from semanticbm.preview.cells import Cell
 from semanticbm.preview.project import Chapter, Project
@@ -34,8 +33,6 @@ CELL_SECONDS = 900
 PACKAGES = ("torch", "transformers", "nnsight", "numpy", "pandas", "matplotlib", "seaborn", "scikit-learn", "peft",
             "ipykernel")
 SETUP = Path(__file__).with_name("kernel_setup.py")
-# Sockets in the file system where there are any: nobody else on the machine can reach them, and ports cannot collide.
-KERNEL_CONFIG = Config() if os.name == "nt" else Config(KernelManager={"transport": "ipc"})
 
 
 class CellFailed(Exception):
@@ -155,7 +152,8 @@ def _failed_cell(chapter: Chapter, cells: list[Cell], notebook: nbformat.Noteboo
 def execute(project: Project, chapter: Chapter, cells: list[Cell], threads: int = 1) -> Run:
     """Run the cells of one chapter in a fresh kernel and store the result. Raises `CellFailed`."""
     notebook = _notebook(cells)
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", config=KERNEL_CONFIG,
+    client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3",
+                            extra_arguments=["--IPKernelApp.log_level=ERROR"],
                             resources={"metadata": {"path": str(project.root)}})
     begin = time.monotonic()
     try:

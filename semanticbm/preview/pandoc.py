@@ -54,10 +54,14 @@ def parse_many(fragments: list[str]) -> list[list[dict]]:
 
 def to_html(document: dict, bibliography: Path, metadata: dict[str, str] | None = None,
             filters: Sequence[Path] = ()) -> str:
-    """Write a document tree as an HTML fragment: MathML, citations from `bibliography`, notes at the end."""
-    arguments = ["--mathml", "--wrap=none", *(f"--lua-filter={path}" for path in filters)]
+    """Write a document tree as an HTML fragment: MathML, citations from `bibliography`, notes at the end.
+
+    `filters` are Lua files, run after the citations.
+    """
+    arguments = ["--mathml", "--wrap=none"]
     if bibliography.is_file():
         arguments += ["--citeproc", f"--bibliography={bibliography}", "--metadata=link-citations:true"]
+    arguments += [f"--lua-filter={path}" for path in filters]
     arguments += [f"--metadata={name}:{value}" for name, value in (metadata or {}).items()]
     return _run(json.dumps(document), "html5", "json", arguments)
 

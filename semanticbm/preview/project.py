@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,7 +40,8 @@ class Chapter:
 
     def link_to(self, target: str) -> str:
         """The relative link from this page to `target`, an address inside the built book."""
-        return "../" * (len(self.path.parts) - 1) + target
+        address, mark, place = target.partition("#")
+        return posixpath.relpath(address, posixpath.dirname(self.url) or ".") + mark + place
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from semanticbm.preview.project import Chapter, Project
 FOLD_LINES = 24
 CALLOUTS = {"note": "Note", "tip": "Tip", "warning": "Warning", "important": "Important", "caution": "Caution"}
 COLAB_FILTER = Path("book/theme/colab.lua")
+DROP_REFERENCES = Path(__file__).with_name("theme") / "drop-references.lua"
 _COLOUR_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -332,8 +333,9 @@ def render(project: Project, chapter: Chapter, document: dict, outputs: list[lis
     metadata = {"repository": project.repository, "chapter-file": chapter.path.as_posix(),
                 "project-root": str(project.root)}
     is_references = any(element["t"] == "Div" and element["c"][0][0] == "refs" for element in pandoc.elements(blocks))
-    meta = {"nocite": _nocite(keys)} if is_references else {"suppress-bibliography": {"t": "MetaBool", "c": True}}
+    meta = {"nocite": _nocite(keys)} if is_references else {}
     filters = [path for path in [project.root / COLAB_FILTER] if path.is_file()]
+    filters += [] if is_references else [DROP_REFERENCES]
     page = renderer.page
     body = pandoc.to_html({**document, "blocks": blocks, "meta": meta}, project.bibliography, metadata, filters)
     references = next((other for other in project.chapters if other.path.stem == "references"), None)
@@ -347,6 +349,6 @@ def render(project: Project, chapter: Chapter, document: dict, outputs: list[lis
 
 
 def _nocite(keys: set[str]) -> dict:
-    citations = [{"citationId": key, "citationPrefix": [], "citationSuffix": [], "citationNoteNum": 0, "citationHash": 0,
-                  "citationMode": {"t": "NormalCitation"}} for key in sorted(keys)]
+    citations = [{"citationId": key, "citationPrefix": [], "citationSuffix": [], "citationNoteNum": 0,
+                  "citationHash": 0, "citationMode": {"t": "NormalCitation"}} for key in sorted(keys)]
     return {"t": "MetaInlines", "c": [{"t": "Cite", "c": [citations, [pandoc.string("all")]]}]}

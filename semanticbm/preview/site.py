@@ -74,7 +74,8 @@ def _settings(project: Project, pages: list[Page], docs: Path, output: Path) -> 
                  "toggle": {"icon": f"material/{icon}", "name": name}} for media, scheme, icon, name in PALETTES]
     return {
         "site_name": project.title, "site_description": project.subtitle,
-        "docs_dir": str(docs), "site_dir": str(output), "use_directory_urls": False, "nav": _navigation(pages), "extra_css": ["book.css"],
+        "docs_dir": str(docs), "site_dir": str(output), "use_directory_urls": False,
+        "nav": _navigation(pages), "extra_css": ["book.css"],
         "theme": {"name": "material", "language": "en", "font": False, "palette": palettes, "features": FEATURES,
                   "icon": {"logo": "material/book-open-page-variant"}},
         "plugins": ["search", "offline"],
