@@ -26,8 +26,8 @@ from semanticbm import training_data
 from semanticbm.bm25 import BM25, tf_factor
 from semanticbm.collection import Collection, load_collection, words
 from semanticbm.cross_encoder import CrossEncoder
-from semanticbm.evaluation import bootstrap_mean, ndcg, paired_bootstrap
-from semanticbm.retrieval import Run, VectorEncoder, bm25_run, rerank, vector_run
+from semanticbm.evaluation import bootstrap_mean, measure, ndcg, paired_bootstrap
+from semanticbm.retrieval import Run, VectorEncoder, bm25_run, fuse, rerank, vector_run
 
 
 def held_out_collection(folder: Path) -> Collection:
@@ -152,3 +152,56 @@ def examine(model: CrossEncoder, folder: Path, depth: int = 100, other_depth: in
         runs = rerank_examination(model, collection, other_depth, other_queries)
         report[name] = summarise(runs, collection.judgements) | {"depth": other_depth}
     return report
+
+
+def nfcorpus(folder: Path) -> Collection:
+    """NFCorpus, test part: medical queries; its texts are lower-cased and without stop words, so not natural text."""
+    documents = {}
+    with gzip.open(folder / "nfcorpus" / "test.docs.gz", "rt", encoding="utf-8") as handle:
+        for line in handle:
+            identifier, text = line.rstrip("\n").split("\t", 1)
+            documents[identifier] = text
+    rows = (folder / "nfcorpus" / "test.titles.queries").read_text(encoding="utf-8").splitlines()
+    queries = dict(row.split("\t", 1) for row in rows if row)
+    queries = {identifier: text for identifier, text in queries.items() if words(text)}
+    judgements: dict[str, dict[str, int]] = {}
+    for line in (folder / "nfcorpus" / "test.2-1-0.qrel").read_text(encoding="utf-8").splitlines():
+        query, _, document, grade = line.split("\t")
+        if query in queries and document in documents:
+            judgements.setdefault(query, {})[document] = int(grade)
+    return Collection("nfcorpus", documents, {query: queries[query] for query in judgements}, judgements)
+
+
+def first_stages(collection: Collection, cutoffs: tuple[int, ...] = (10, 20, 100)) -> dict:
+    """Recall of BM25, of vectors and of both fused, and how often each finds what the other misses: JSON-ready."""
+    queries = list(collection.judged_queries)
+    judged = {query: collection.judgements[query] for query in queries}
+    runs = {"BM25": bm25_run(collection, 200, queries=queries),
+            "vectors": vector_run(collection, 200, queries=queries, progress=True)}
+    runs["hybrid"] = fuse(runs.values(), 200)
+    report: dict = {"collection": collection.name, "documents": len(collection.documents), "queries": len(queries), "recall": {}}
+    for cutoff in cutoffs:
+        values = {name: measure(run, judged, f"R@{cutoff}") for name, run in runs.items()}
+        best = max(("BM25", "vectors"), key=lambda name: np.mean(list(values[name].values())))
+        report["recall"][str(cutoff)] = {
+            **{name: dict(zip(("mean", "low", "high"), bootstrap_mean(list(value.values())), strict=True)) for name, value in values.items()},
+            "hybrid minus better": dict(zip(("mean", "low", "high"), paired_bootstrap(values["hybrid"], values[best]), strict=True)),
+            "better": best, "found only by": _only_found(runs, judged, cutoff)}
+    return report
+
+
+def _only_found(runs: dict[str, Run], judged: dict[str, dict[str, int]], cutoff: int) -> dict[str, float]:
+    """Share of relevant documents that one first stage finds and the other misses, and that neither finds."""
+    counts = Counter()
+    for query, grades in judged.items():
+        found = {name: set(list(runs[name][query])[:cutoff]) for name in ("BM25", "vectors")}
+        for document in (document for document, grade in grades.items() if grade > 0):
+            hits = [name for name in found if document in found[name]]
+            counts["both" if len(hits) == 2 else hits[0] if hits else "neither"] += 1
+    return {name: counts[name] / counts.total() for name in ("BM25", "vectors", "both", "neither")}
+
+
+def first_stage_examination(folder: Path) -> list[dict]:
+    """`first_stages` on the classroom collection and on three collections of others."""
+    return [first_stages(collection) for collection in
+            (load_collection("classroom"), cranfield(folder), scifact(folder), nfcorpus(folder))]
