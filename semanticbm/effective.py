@@ -18,7 +18,9 @@ head for its parameters gives
 
 **How far to trust it.** BM25's shape assumes that beta and s are the same for every token. `r2` says how well the two
 numbers predict the head's real mass on the matches, tf e^beta / (tf e^beta + n - tf + e^s): 1 is perfect, 0 is no
-better than the mean mass, and it can be negative. Intervals are bootstrap intervals over queries.
+better than the mean mass, and it can be negative. `r2_words` allows each query word its own beta, taken from the
+*other* documents of the same query. If r2 is low and r2_words is high, the head has BM25's shape, with a k1 that
+differs from word to word. Intervals are bootstrap intervals over queries.
 
 When it misleads: every head gets a k1 and a b, also one that matches nothing. Without a match advantage (beta near 0 or
 below) k1 is huge or does not exist (NaN). With a low r2 the two numbers are averages of very different tokens and say
@@ -44,7 +46,8 @@ class AttentionMasses:
     """Where query tokens look. One row for each query token that its document contains, in each pair.
 
     `match`, `other`, `sink`: float [head, row], attention on matching tokens, on the rest of the document, on the rest.
-    `tf`, `length`: int [row], matching tokens and document tokens. `query`: int [row], number of the query.
+    `tf`, `length`: int [row], matching tokens and document tokens. `query`, `token`: int [row], number of the query and
+    id of the query token.
     """
 
     match: np.ndarray
@@ -53,6 +56,7 @@ class AttentionMasses:
     tf: np.ndarray
     length: np.ndarray
     query: np.ndarray
+    token: np.ndarray
 
     def beta(self) -> np.ndarray:
         """Logit of a match relative to another document token: float [head, row]."""
@@ -68,6 +72,7 @@ class EffectiveBM25:
     """A head read as BM25. Numbers in threes are (value, low, high), with a 95 % bootstrap interval over queries.
 
     `r2`: how well the two numbers predict the head's mass on matches. `mean_error`: mean absolute error of that mass.
+    `r2_words`: the same with an own beta for each word, from the other documents of the query (NaN without others).
     """
 
     head: str
@@ -77,6 +82,7 @@ class EffectiveBM25:
     sink: Interval
     r2: float
     mean_error: float
+    r2_words: float
     n_queries: int
     n_rows: int
 
@@ -147,7 +153,7 @@ def _attention_of(model: CrossEncoder, encoding: Encoding, heads: Sequence[tuple
 
 
 def _rows_of_pair(encoding: Encoding, attention: np.ndarray, place: int, query: int, unknown: int) -> tuple:
-    """The six fields of `AttentionMasses` for one pair. attention: float [head, position, position]."""
+    """The fields of `AttentionMasses` for one pair. attention: float [head, position, position]."""
     (q_start, q_stop), (d_start, d_stop) = encoding.query_spans[place], encoding.document_spans[place]
     ids = encoding.input_ids[place].cpu().numpy()
     asked, text = ids[q_start:q_stop], ids[d_start:d_stop]
@@ -160,7 +166,7 @@ def _rows_of_pair(encoding: Encoding, attention: np.ndarray, place: int, query: 
     other = (on_document * ~same[chosen]).sum(axis=-1)
     sink = rows[..., :d_start].sum(axis=-1) + rows[..., d_stop:].sum(axis=-1)
     n_rows = int(chosen.sum())
-    return match, other, sink, tf[chosen], np.full(n_rows, len(text)), np.full(n_rows, query)
+    return match, other, sink, tf[chosen], np.full(n_rows, len(text)), np.full(n_rows, query), asked[chosen]
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -178,11 +184,29 @@ def _effective(name: str, place: int, masses: AttentionMasses, avgdl: float, dra
     beta, sink = (_mean_over_queries(values[place], masses.query, draws)
                   for values in (masses.beta(), masses.sink_logit()))
     k1, b = bm25_parameters(beta, sink, avgdl)
+    match = masses.match[place]
     predicted = predicted_mass(masses.tf, masses.length, beta[0], sink[0])
-    error, spread = masses.match[place] - predicted, masses.match[place] - masses.match[place].mean()
-    r2 = 1 - (error**2).sum() / (spread**2).sum() if (spread**2).sum() > 0 else float("nan")
-    return EffectiveBM25(name, _interval(k1), _interval(b), _interval(beta), _interval(sink), float(r2),
-                         float(np.abs(error).mean()), len(np.unique(masses.query)), len(masses.tf))
+    own_beta = _beta_in_other_documents(masses.beta()[place], masses.query, masses.token)
+    by_word = predicted_mass(masses.tf, masses.length, own_beta, sink[0])
+    return EffectiveBM25(name, _interval(k1), _interval(b), _interval(beta), _interval(sink), _r2(match, predicted),
+                         float(np.abs(match - predicted).mean()), _r2(match, by_word),
+                         len(np.unique(masses.query)), len(masses.tf))
+
+
+def _r2(actual: np.ndarray, predicted: np.ndarray) -> float:
+    """Share of the variance that is predicted, over the rows that have a prediction; NaN if nothing varies."""
+    known = ~np.isnan(predicted)
+    actual, predicted = actual[known], predicted[known]
+    spread = ((actual - actual.mean()) ** 2).sum() if len(actual) else 0.0
+    return float(1 - ((actual - predicted) ** 2).sum() / spread) if spread > 0 else float("nan")
+
+
+def _beta_in_other_documents(beta: np.ndarray, query: np.ndarray, token: np.ndarray) -> np.ndarray:
+    """Mean beta of the same query token in the query's other documents: float [row], NaN where there is none."""
+    _, group = np.unique(np.stack([query, token]), axis=1, return_inverse=True)
+    group = group.ravel()
+    total, count = np.bincount(group, weights=beta)[group], np.bincount(group)[group]
+    return np.where(count > 1, (total - beta) / np.maximum(count - 1, 1), np.nan)
 
 
 def _mean_over_queries(values: np.ndarray, query: np.ndarray, draws: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import hashlib
 import string
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,6 +104,16 @@ def test_classroom_sample_meets_the_bars(classroom):
     documents = list(classroom.documents)[::12]
     found, reference = scores_and_reference(model, classroom, list(classroom.queries.values())[::14], documents)
     assert_meets_the_bars(found, reference, 1e-2)
+
+
+def test_classroom_meets_the_bars_ten_queries_at_a_time(classroom):
+    """100 queries x 100 documents in a minute: each model knows ten queries, so it is small."""
+    queries, documents = list(classroom.queries.items())[:100], list(classroom.documents)[::4][:100]
+    assert len(queries) == len(documents) == 100
+    for start in range(0, 100, 10):
+        part = replace(classroom, queries=dict(queries[start : start + 10]), judgements={}, query_kinds={})
+        found, reference = scores_and_reference(compile_bm25(part), part, part.queries.values(), documents)
+        assert_meets_the_bars(found, reference, 1e-2)
 
 
 @pytest.mark.slow

@@ -8,7 +8,14 @@ from transformers import BertConfig, BertForSequenceClassification
 from semanticbm.collection import Collection
 from semanticbm.compiled import build_tokenizer, compile_bm25, compile_distracted, match_logits
 from semanticbm.cross_encoder import CrossEncoder, parse_head
-from semanticbm.effective import attention_masses, bm25_parameters, effective_bm25, effective_heads, predicted_mass
+from semanticbm.effective import (
+    _beta_in_other_documents,
+    attention_masses,
+    bm25_parameters,
+    effective_bm25,
+    effective_heads,
+    predicted_mass,
+)
 from semanticbm.errors import UserError
 
 TEXTS = {
@@ -28,7 +35,7 @@ def test_recovers_what_went_in(k1, b):
     model = compile_bm25(TINY, k1, b)
     found = effective_bm25(model, 0, 0, PAIRS, model.bm25.avgdl)
     np.testing.assert_allclose([found.k1[0], found.b[0]], [k1, b], rtol=0.01)
-    assert found.r2 > 0.999 and found.mean_error < 1e-3
+    assert found.r2 > 0.999 and found.r2_words > 0.999 and found.mean_error < 1e-3
     assert found.k1[1] <= found.k1[0] * 1.0001 and found.k1[2] >= found.k1[0] * 0.9999
 
 
@@ -74,6 +81,11 @@ def test_masses_are_a_whole_row():
     np.testing.assert_allclose(masses.match + masses.other + masses.sink, 1, atol=1e-6)
     assert masses.match.shape == (2, len(masses.tf))
     assert mean_length == np.mean([15, 5, 9, 22])
+
+
+def test_a_words_beta_comes_from_the_other_documents():
+    beta, query, token = np.array([1.0, 2.0, 6.0, 9.0, 5.0]), np.array([0, 0, 0, 0, 1]), np.array([7, 7, 7, 8, 7])
+    np.testing.assert_array_equal(_beta_in_other_documents(beta, query, token), [4.0, 3.5, 1.5, np.nan, np.nan])
 
 
 def test_predicted_mass_by_hand():
