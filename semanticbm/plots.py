@@ -255,3 +255,27 @@ def _draw_part(ax: Axes, place: int, part: str, is_lit: bool, heads: str | None)
     ax.text(place + 0.43, 0.46, detail, ha="center", va="center", fontsize=8.2, color=ink)
     if heads:
         ax.text(place + 0.43, 0.20, heads, ha="center", va="center", fontsize=8.5, color=ink, family="monospace")
+
+
+def shares(x: Sequence, parts: Mapping[str, Sequence[float]], xlabel: str, ylabel: str = "share",
+           points: Mapping[str, Sequence[float]] | None = None, ax: Axes | None = None) -> Axes:
+    """Stacked bars: for each entry of `x`, how a whole is divided.
+
+    parts: {name: float [bar]}, drawn from the bottom up. points: {name: float [bar]}, drawn as diamonds on the bars,
+    for a value that should meet the top of the first part.
+    """
+    ax = new_axes(ax)
+    places, bottom = np.arange(len(x)), np.zeros(len(x))
+    for number, (name, values) in enumerate(parts.items()):
+        if len(values) != len(x):
+            raise UserError(f"part {name!r} has {len(values)} values for {len(x)} bars: one for each bar.")
+        ax.bar(places, values, bottom=bottom, width=0.7, label=name, color=(BLUE, ORANGE, FAINT, GREEN)[number % 4],
+               hatch=(None, "//", "..", "xx")[number % 4], edgecolor="white", linewidth=0.5)
+        bottom = bottom + np.asarray(values, dtype=float)
+    for name, values in (points or {}).items():
+        ax.plot(places, values, "D", color=RED, markeredgecolor="white", markersize=8, label=name)
+    ax.set_xticks(places, list(x))
+    ax.grid(axis="x", visible=False)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
