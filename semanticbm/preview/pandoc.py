@@ -66,6 +66,14 @@ def to_html(document: dict, bibliography: Path, metadata: dict[str, str] | None 
     return _run(json.dumps(document), "html5", "json", arguments)
 
 
+def to_markdown(document: dict, bibliography: Path) -> str:
+    """Write a document tree as the markdown that notebooks know, with citations in words."""
+    arguments = ["--wrap=none"]
+    if bibliography.is_file():
+        arguments += ["--citeproc", f"--bibliography={bibliography}", "--metadata=suppress-bibliography:true"]
+    return _run(json.dumps(document), "commonmark+pipe_tables+tex_math_dollars+raw_html", "json", arguments)
+
+
 def citation_keys(bibliography: Path) -> set[str]:
     """The keys of a BibTeX file, as pandoc reads it."""
     if not bibliography.is_file():

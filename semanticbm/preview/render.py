@@ -76,7 +76,7 @@ def text_html(text: str, kind: str = "stdout") -> str:
 
 def table_html(source: str) -> str:
     """An output that came as HTML; a data frame loses its own style sheet and gets a frame that scrolls sideways."""
-    if "<table" not in source:
+    if 'class="dataframe' not in source:
         return source
     root = lxml_html.fragment_fromstring(source, create_parent="div")
     for style in root.xpath(".//style"):
