@@ -283,6 +283,11 @@ def z_projection(layer):
     return attention.output.dense if isinstance(layer, nn.Module) else attention.E_output.dense
 
 
+def projection(layer, into: str):
+    """The linear map that makes the queries ("q"), keys ("k") or values ("v") of all heads of a layer."""
+    return getattr(self_attention(layer), {"q": "query", "k": "key", "v": "value"}[into])
+
+
 def mlp_projection(layer):
     """The second linear map of the MLP; its output is what the MLP adds to the residual stream."""
     return layer.output.dense if isinstance(layer, nn.Module) else layer.E_output.dense
@@ -324,8 +329,23 @@ def after_heads(layer: nn.Module, z: Tensor, residual: Tensor) -> Tensor:
     z: float [..., head * d_head], residual: float [..., d_model]. No position looks at another one here, so the leading
     axes can be anything; this is what makes exact path patching cheap (see `semanticbm.path_patching`).
     """
-    attended = layer.attention.output(z, residual)
-    return layer.output(layer.intermediate(attended), attended)
+    attended = after_attention(layer, z, residual)
+    return after_mlp(layer, mlp_hidden(layer, attended), attended)
+
+
+def after_attention(layer: nn.Module, z: Tensor, residual: Tensor) -> Tensor:
+    """W_O, the residual connection and the first LayerNorm: what enters the MLP, float [..., d_model]."""
+    return layer.attention.output(z, residual)
+
+
+def mlp_hidden(layer: nn.Module, attended: Tensor) -> Tensor:
+    """The MLP's hidden units after their activation function: float [..., d_mlp]."""
+    return layer.intermediate(attended)
+
+
+def after_mlp(layer: nn.Module, hidden: Tensor, attended: Tensor) -> Tensor:
+    """The MLP's second map, the residual connection and the second LayerNorm: the layer's output, float [..., d_model]."""
+    return layer.output(hidden, attended)
 
 
 def score_from_cls(hf: BertForSequenceClassification, cls: Tensor) -> Tensor:
