@@ -1,0 +1,380 @@
+"""IDF in the embedding matrix: one direction of the word vectors tells rare words from common ones.
+
+W_E, float [vocabulary, d_model], holds a vector for each word piece. Its *singular value decomposition* writes it as a
+sum of simple patterns, strongest first:
+
+    W_E = sum over k of  S_k u_k v_k^T        u_k: a number for each piece,  v_k: a direction of length 1
+
+U0, the numbers u_0, says how far each piece lies along the strongest direction v_0. The paper (section 7) finds that U0
+falls with the IDF of the piece: Pearson -0.71. Two questions follow.
+
+**Is it a correlation?** `idf_correlations` measures it for the first 50 components, `idf_controls` for things that may
+explain it. The matrix is not centred, so v_0 is nearly the mean of all vectors; and in BERT's vocabulary a higher token
+id is a rarer word. Both are controls, and so is the length of the vector.
+
+**Does the model use it?** `edit_effects` moves a term along v_0 and looks at the score. The unit is std(U0): an edit
+of s adds s std(U0) S_0 v_0 to the vector of each piece of the term, at its places in query and document. Raising U0
+says "a more common word". The statistic, fixed before the first run: the slope over s of S_p - S_b, on TFC1 pairs,
+where only the perturbed document has the term once more. S_p alone would also move if the edit merely damaged the
+query.
+
+The sign of a singular vector is free: a library may return -v_k and -u_k. Here each is turned so that sum(v_k) > 0.
+
+When it misleads: any push on a vector changes the score. So the same push along 20 fixed random directions, along the
+singular directions 1 to 20 and along the word's own vector are the controls: only an effect beyond theirs speaks for
+U0. And an interval over words is about words of this vocabulary, not about other models.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+
+from semanticbm.bm25 import BM25
+from semanticbm.collection import Collection
+from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, word_embeddings
+from semanticbm.diagnostics import DiagnosticPair, Pieces
+from semanticbm.errors import UserError
+from semanticbm.evaluation import bootstrap_mean, partial_correlation, pearson
+
+STEPS = (-2, -1, 0, 1, 2)  # edits, in units of std(U0)
+N_CONTROLS = 20  # random directions, and singular directions 1 to 20
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Singular directions
+
+
+@dataclass(frozen=True)
+class Components:
+    """The first k singular components of a matrix, strongest first, each with sum(v_k) > 0.
+
+    `u`: float [row, k], orthonormal columns. `s`: float [k], the strengths. `v`: float [k, column], orthonormal rows.
+    """
+
+    u: np.ndarray
+    s: np.ndarray
+    v: np.ndarray
+
+
+def decompose(matrix: np.ndarray, k: int = 50, centred: bool = False) -> Components:
+    """The first k singular components of a matrix with more rows than columns (paper section 7.1).
+
+    v_k are the eigenvectors of the small matrix W^T W and u_k = W v_k / S_k: a second, where the full decomposition of
+    30,522 rows takes many. `centred` takes the mean row off first, which is principal component analysis.
+    """
+    matrix = np.asarray(matrix, dtype=np.float64)
+    if centred:
+        matrix = matrix - matrix.mean(axis=0)
+    eigenvalues, vectors = np.linalg.eigh(matrix.T @ matrix)
+    strongest = np.argsort(-eigenvalues)[:k]
+    v = vectors[:, strongest].T
+    v = v * np.where(v.sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
+    s = np.sqrt(np.maximum(eigenvalues[strongest], 0))
+    if s[-1] <= 1e-7 * s[0]:
+        raise UserError(f"the matrix has rank below {len(s)}: ask for fewer components.")
+    return Components(matrix @ v.T / s, s, v)
+
+
+def embedding_matrix(model: CrossEncoder) -> np.ndarray:
+    """W_E, the raw word embeddings: float [vocabulary, d_model]."""
+    return word_embeddings(model.hf).weight.detach().double().cpu().numpy()
+
+
+def singular_components(model: CrossEncoder, k: int = 50, centred: bool = False) -> np.ndarray:
+    """u_0 ... u_{k-1} of the word embeddings, each with sum(v_k) > 0: float [vocabulary, k]."""
+    return decompose(embedding_matrix(model), min(k, model.d_model), centred).u
+
+
+def u0(model: CrossEncoder) -> np.ndarray:
+    """U0 of each piece: float [vocabulary]. Raw matrix, sign with sum(v_0) > 0; high for common words (paper 7.1)."""
+    return singular_components(model, 1)[:, 0]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# IDF values
+
+
+def idf_values(source: str = "collection", collection: Collection | None = None,
+               folder: str | Path | None = None) -> dict[str, float]:
+    """{word: IDF}. "collection": Lucene's formula over the collection's documents; "msmarco": a table of 8.8 million
+    passages, msmarco/idf.tsv in `folder` (default: $SEMANTICBM_DATA, else ../shared/data).
+    """
+    if source == "msmarco":
+        return _msmarco_idf(folder)
+    if source != "collection":
+        raise UserError(f"unknown IDF source {source!r}: use collection or msmarco.")
+    if collection is None:
+        raise UserError("IDF of a collection: pass the collection.")
+    index = BM25(collection.documents)
+    return {word: index.word_idf(word) for word in index.document_frequency}
+
+
+def _msmarco_idf(folder: str | Path | None) -> dict[str, float]:
+    here = Path(__file__).parents[2] / "shared" / "data"
+    path = Path(folder or os.environ.get("SEMANTICBM_DATA") or here) / "msmarco" / "idf.tsv"
+    if not path.is_file():
+        raise UserError(f"the IDF table {path} is missing: set SEMANTICBM_DATA to the folder that holds "
+                        "msmarco/idf.tsv, or use the IDF of the collection.")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return {word: float(value) for word, value in (line.rsplit("\t", 1) for line in lines)}
+
+
+def whole_words(tokenizer) -> dict[str, int]:
+    """{word: token id} of the vocabulary's whole words: alphabetic, two letters or more, no continuation "##" piece.
+
+    Special tokens, digits, punctuation and single letters drop out. Only these words have one vector and one IDF.
+    """
+    return {word: number for word, number in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+            if word.isalpha() and len(word) >= 2}
+
+
+@dataclass(frozen=True)
+class WordTable:
+    """The words that have both a vector and an IDF. `ids`: int [word], token ids; `idf`: float [word]."""
+
+    words: list[str]
+    ids: np.ndarray
+    idf: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+
+def word_table(model: CrossEncoder, idf: Mapping[str, float]) -> WordTable:
+    """Whole words of the vocabulary that have an IDF."""
+    found = {word: number for word, number in whole_words(model.tokenizer).items() if word in idf}
+    if len(found) < 3:
+        raise UserError(f"only {len(found)} whole words of the vocabulary have an IDF: take a larger IDF table.")
+    return WordTable(list(found), np.array(list(found.values())), np.array([idf[word] for word in found]))
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Correlation
+
+
+def idf_correlations(model: CrossEncoder, idf: Mapping[str, float], k: int = 50, centred: bool = False) -> pd.DataFrame:
+    """Correlation of each singular component with IDF: component, pearson, spearman, n_words (paper 7.1-7.3)."""
+    table = word_table(model, idf)
+    u = singular_components(model, k, centred)[table.ids]
+    ranks = np.column_stack([rankdata(column) for column in u.T])
+    ranked_idf = rankdata(table.idf)
+    rows = [{"component": number, "pearson": pearson(u[:, number], table.idf),
+             "spearman": pearson(ranks[:, number], ranked_idf), "n_words": len(table)} for number in range(u.shape[1])]
+    return pd.DataFrame(rows)
+
+
+def idf_controls(model: CrossEncoder, idf: Mapping[str, float], n: int = 500, seed: int = 0) -> pd.DataFrame:
+    """U0 beside what may explain it: columns quantity, pearson, low, high (95 %, bootstrap over words), n_words.
+
+    "mean direction" is the projection on the mean word vector. The last row takes a linear fit on norm and token id off
+    both U0 and IDF first.
+    """
+    table, matrix = word_table(model, idf), embedding_matrix(model)
+    vectors, mean = matrix[table.ids], matrix.mean(axis=0)
+    first, norm = u0(model)[table.ids], np.linalg.norm(vectors, axis=1)
+    quantities = {"U0": first, "token id": table.ids, "embedding norm": norm, "mean direction": vectors @ mean}
+    rows = [_row(name, values, table.idf, None, n, seed) for name, values in quantities.items()]
+    rows.append(_row("U0 given norm and token id", first, table.idf, np.column_stack([norm, table.ids]), n, seed))
+    return pd.DataFrame(rows)
+
+
+def _row(name: str, values: np.ndarray, idf: np.ndarray, controls: np.ndarray | None, n: int, seed: int) -> dict:
+    statistic = (lambda take: pearson(values[take], idf[take])) if controls is None else (
+        lambda take: partial_correlation(values[take], idf[take], controls[take]))
+    rng = np.random.default_rng(seed)
+    draws = [statistic(rng.integers(len(idf), size=len(idf))) for _ in range(n)]
+    low, high = np.nanquantile(draws, [0.025, 0.975])
+    return {"quantity": name, "pearson": statistic(np.arange(len(idf))), "low": low, "high": high, "n_words": len(idf)}
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Edit: directions
+
+
+@dataclass(frozen=True)
+class Direction:
+    """An edit of one unit. `vector`: float [d_model], the same for every piece, or None for the piece's own vector.
+
+    `length`: how long one unit is, the same for all directions: std(U0) S_0.
+    """
+
+    name: str
+    vector: np.ndarray | None
+    length: float
+
+    def shift(self, embedded: Tensor) -> Tensor:
+        """What one unit adds to the word vectors [..., d_model]."""
+        if self.vector is None:
+            return self.length * embedded / embedded.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+        unit = torch.as_tensor(self.vector * self.length, dtype=embedded.dtype, device=embedded.device)
+        return unit.expand_as(embedded)
+
+
+def edit_directions(model: CrossEncoder, kind: str = "u0", n: int = N_CONTROLS, seed: int = 0) -> list[Direction]:
+    """The directions of one kind, all of the same length std(U0) S_0.
+
+    "u0": v_0. "random": n fixed random directions (seeded). "singular": v_1 to v_n. "row": the piece's own vector.
+    """
+    parts = decompose(embedding_matrix(model), min(n + 1, model.d_model))
+    length = float(parts.u[:, 0].std() * parts.s[0])
+    if kind == "u0":
+        return [Direction("U0", parts.v[0], length)]
+    if kind == "singular":
+        return [Direction(f"U{k}", vector, length) for k, vector in enumerate(parts.v[1:], start=1)]
+    if kind == "random":
+        drawn = np.random.default_rng(seed).standard_normal((n, model.d_model))
+        return [Direction(f"random {k}", vector / np.linalg.norm(vector), length) for k, vector in enumerate(drawn, 1)]
+    if kind == "row":
+        return [Direction("own vector", None, length)]
+    raise UserError(f"unknown direction {kind!r}: use u0, random, singular or row.")
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Edit: places and scores
+
+
+def term_positions(pieces: Pieces, encoding: Encoding, texts: Sequence[Pair], terms: Sequence[str],
+                   where: str = "both") -> Tensor:
+    """Where the pieces of each pair's term stand: bool [batch, position]. `where`: "query", "document" or "both"."""
+    if where not in ("query", "document", "both"):
+        raise UserError(f"where={where!r} is unknown: use query, document or both.")
+    mask = torch.zeros_like(encoding.input_ids, dtype=torch.bool)
+    sides = [number for number, side in enumerate(("query", "document")) if where in (side, "both")]
+    for row, term in enumerate(terms):
+        for side in sides:
+            spans = (encoding.query_spans, encoding.document_spans)[side]
+            wanted = _word_numbers(pieces, term, texts[row][side])
+            for position in range(*spans[row]):
+                mask[row, position] = encoding.word_ids[row][position] in wanted
+    return mask
+
+
+def _word_numbers(pieces: Pieces, term: str, text: str) -> set[int]:
+    """Numbers of the words of a text that belong to an occurrence of the term (one word or several)."""
+    wanted, found = pieces.words(term), pieces.words(text)
+    starts = [start for start in range(len(found) - len(wanted) + 1) if found[start : start + len(wanted)] == wanted]
+    return {start + offset for start in starts for offset in range(len(wanted))}
+
+
+@torch.no_grad()
+def edited_scores_textbook(model: CrossEncoder, encoding: Encoding, mask: Tensor, direction: Direction,
+                           step: float) -> Tensor:
+    """Scores with the word vectors at `mask` moved by `step` units, in nnsight: float [batch]. No weight is changed."""
+    with torch.no_grad(), model.traced.trace(**encoding.inputs):
+        embedded = word_embeddings(model.traced).output
+        word_embeddings(model.traced).output = embedded + step * mask[:, :, None] * direction.shift(embedded)
+        scores = model.traced.output.logits[:, 0].save()
+    return scores
+
+
+@torch.no_grad()
+def edited_scores(model: CrossEncoder, encoding: Encoding, mask: Tensor, edits: Sequence[tuple[Direction, float]],
+                  batch_size: int = 64) -> np.ndarray:
+    """The same for many edits (direction, step) at once, given to the model as `inputs_embeds`: float [edit, batch]."""
+    embedded = word_embeddings(model.hf)(encoding.input_ids)
+    place = mask[:, :, None].to(embedded.dtype)
+    rows = [(number, row) for number in range(len(edits)) for row in range(len(encoding))]
+    scores = np.empty((len(edits), len(encoding)))
+    for start in range(0, len(rows), batch_size):
+        numbers, taken = map(list, zip(*rows[start : start + batch_size], strict=True))
+        moved = torch.stack([embedded[row] + edits[number][1] * place[row] * edits[number][0].shift(embedded[row])
+                             for number, row in zip(numbers, taken, strict=True)])
+        output = model.hf(inputs_embeds=moved, attention_mask=encoding.attention_mask[taken],
+                          token_type_ids=encoding.token_type_ids[taken])
+        scores[numbers, taken] = output.logits[:, 0].double().cpu().numpy()
+    return scores
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Edit: the experiment
+
+
+@dataclass(frozen=True)
+class EditEffects:
+    """Scores under edits of the term. `baseline`, `perturbed`: float [pair, direction, step], S_b and S_p.
+
+    `steps` in units of std(U0); `names`: the directions; `query_ids`: the query of each pair; `where`: what was edited.
+    """
+
+    names: list[str]
+    steps: np.ndarray
+    query_ids: list[str]
+    baseline: np.ndarray
+    perturbed: np.ndarray
+    where: str
+
+    def by_query(self, values: np.ndarray) -> np.ndarray:
+        """Mean over the pairs of each query: float [query, ...], queries in order of first appearance."""
+        ids = np.array(self.query_ids)
+        return np.stack([values[ids == query].mean(axis=0) for query in dict.fromkeys(self.query_ids)])
+
+    @property
+    def contribution(self) -> np.ndarray:
+        """What the added term gives, S_p - S_b, mean over the pairs of a query: float [query, direction, step]."""
+        return self.by_query(self.perturbed - self.baseline)
+
+    @property
+    def slopes(self) -> np.ndarray:
+        """The statistic: least-squares slope of S_p - S_b over the steps, float [query, direction]."""
+        return slope(self.steps, self.contribution)
+
+    def table(self, seed: int = 0) -> pd.DataFrame:
+        """One row a direction: mean slope over queries with interval, mean S_p - S_b at each step, queries."""
+        rows = []
+        for number, name in enumerate(self.names):
+            mean, low, high = bootstrap_mean(self.slopes[:, number], seed=seed)
+            at_steps = {f"{step:+g}": value for step, value in
+                        zip(self.steps, self.contribution[:, number].mean(axis=0), strict=True)}
+            rows.append({"direction": name, "slope": mean, "low": low, "high": high, **at_steps,
+                         "n_queries": len(self.contribution)})
+        return pd.DataFrame(rows)
+
+
+def slope(x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Least-squares slope over the last axis of `values`."""
+    centred = np.asarray(x, dtype=float) - np.mean(x)
+    return values @ centred / (centred @ centred)
+
+
+def edit_effects(model: CrossEncoder, pairs: Sequence[DiagnosticPair], steps: Sequence[float] = STEPS,
+                 where: str = "both", direction: str = "u0", n: int = N_CONTROLS, seed: int = 0, batch_size: int = 64,
+                 progress: bool = False) -> EditEffects:
+    """S_b and S_p of each pair under edits of its term, for each direction of a kind and each step (paper 7.4).
+
+    Costs 2 x pairs x directions x (steps other than 0) forward passes, and 2 x pairs for step 0.
+    """
+    from tqdm.auto import tqdm
+
+    if not pairs or len(set(steps)) < 2:
+        raise UserError("an edit experiment needs at least one pair and two different steps.")
+    directions, pieces = edit_directions(model, direction, n, seed), Pieces(model.tokenizer)
+    found = [_pair_under_edits(model, pieces, pair, directions, steps, where, batch_size)
+             for pair in tqdm(pairs, desc=f"edits along {direction}", disable=not progress, leave=False)]
+    both = np.stack(found)  # [pair, side, direction, step]
+    names, query_ids = [one.name for one in directions], [pair.query_id for pair in pairs]
+    return EditEffects(names, np.array(steps, dtype=float), query_ids, both[:, 0], both[:, 1], where)
+
+
+def _pair_under_edits(model: CrossEncoder, pieces: Pieces, pair: DiagnosticPair, directions: Sequence[Direction],
+                      steps: Iterable[float], where: str, batch_size: int) -> np.ndarray:
+    """S_b and S_p of one pair: float [side, direction, step]. The unedited pair is scored once for all directions."""
+    texts = [pair.baseline_pair, pair.perturbed_pair]
+    encoding = model.encode(texts)
+    mask = term_positions(pieces, encoding, texts, [pair.term] * 2, where)
+    steps = list(steps)
+    moved = [step for step in steps if step != 0]
+    edits = [(one, step) for one in directions for step in moved] + [(directions[0], 0.0)]
+    scores = edited_scores(model, encoding, mask, edits, batch_size)
+    table = scores[:-1].reshape(len(directions), len(moved), 2)
+    unedited = np.broadcast_to(scores[-1], (len(directions), 2))
+    columns = [unedited if step == 0 else table[:, moved.index(step)] for step in steps]
+    return np.stack(columns, axis=1).transpose(2, 0, 1)
