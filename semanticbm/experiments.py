@@ -109,6 +109,262 @@ def _semantic(similar, heads: list[Head]) -> Finding:
 
 
 # --------------------------------------------------------------------------------------------------------------------
+# Heads that act on the score
+
+
+def tfc1_pairs(study: Study, queries: list[str], documents: int, seed_offset: int = 0):
+    """TFC1 pairs: one query word appended against a filler of equal length; documents cropped to 60 words."""
+    from semanticbm.diagnostics import Settings, diagnostic_pairs
+
+    settings = Settings(documents_per_query=documents, max_words=60, seed=study.seed + seed_offset)
+    return diagnostic_pairs("TFC1", study.collection, study.model.tokenizer, settings, queries)
+
+
+def direct_effects(study: Study) -> dict:
+    """Scoring heads chosen on the first half of the queries; direct effects of all heads measured on the second half."""
+    from semanticbm.matching import intervals
+    from semanticbm.scoring_heads import direct_effects_by_query, find_scoring_heads
+
+    first, second = (tfc1_pairs(study, half, study.size(4, 2)) for half in study.halves)
+    found = find_scoring_heads(study.model, first, seed=study.seed, progress=True)
+    effects = direct_effects_by_query(study.model, second, progress=True)
+    if not found.heads:
+        return missing("no head fulfils the rule for scoring heads", "strongest", "late_share") | {"heads": [], "rule": found.rule}
+    (layer, head), others = found.heads[0], np.ones(effects.values.shape[1:], dtype=bool)
+    others[layer, head] = False
+    mean, low, high = intervals(effects.values, study.seed)
+    return {"heads": found.heads, "rule": found.rule, "table": found.table.to_dict("records"), "mean": mean, "low": low, "high": high,
+            "n_queries": len(effects.query_ids), "n_pairs": effects.n_pairs, "queries_left_out": effects.lost,
+            "skipped": dict(second.skipped), "by_layer": effects.values.sum(axis=2).mean(axis=0),
+            "findings": {"strongest": finding(effects.values[:, layer, head], float(effects.values.mean(axis=0)[others].mean()),
+                                              note=f"strongest head: {layer}.{head}"),
+                         "late_share": _late_share(effects.values, study.seed)}}
+
+
+def _late_share(values: np.ndarray, seed: int, n_draws: int = 1000) -> Finding:
+    """Share of the summed absolute mean effect that the last third of the layers has, with a bootstrap over queries."""
+    n_queries, n_layers, _ = values.shape
+    first_late = n_layers - n_layers // 3
+    picks = np.random.default_rng(seed).integers(n_queries, size=(n_draws, n_queries))
+    share = lambda sample: np.abs(sample.mean(axis=0))[first_late:].sum() / np.abs(sample.mean(axis=0)).sum()  # noqa: E731
+    low, high = np.quantile([share(values[pick]) for pick in picks], [0.025, 0.975])
+    return Finding(float(share(values)), float(low), float(high), n_queries, (n_layers - first_late) / n_layers)
+
+
+def contextual_heads(study: Study) -> dict:
+    """Heads that feed the scoring heads: chosen on the first half of the queries, measured on the second."""
+    from semanticbm.scoring_heads import KINDS, find_contextual_heads, path_effects_by_query, relay_report
+
+    scoring, matching = study.heads("scoring"), study.heads("matching")
+    if not scoring or not any(layer for layer, _ in scoring):
+        return missing("no scoring heads were found above the first layer", "path_effect") | {"heads": []}
+    first, second = (tfc1_pairs(study, half, study.size(2, 1)) for half in study.halves)
+    found = find_contextual_heads(study.model, first, scoring, exclude=matching, seed=study.seed, progress=True)
+    effects = path_effects_by_query(study.model, second, scoring, KINDS, progress=True)
+    result = {"heads": found.heads, "rule": found.rule, "table": found.table.to_dict("records"),
+              "mean": effects.values.mean(axis=0), "n_queries": len(effects.query_ids)}
+    if not found.heads:
+        return result | missing("no head without another role fulfils the rule", "path_effect")
+    of = lambda heads: np.sum([effects.values[:, layer, head] for layer, head in heads], axis=0)  # noqa: E731
+    rest = [head for head in other_heads(study, [*found.heads, *scoring, *matching]) if head[0] in {layer for layer, _ in found.heads}]
+    control = float(np.mean(of(rest)) * len(found.heads) / len(rest)) if rest else None
+    randomly = tfc1_pairs(study, study.queries, 1, seed_offset=1)
+    return result | {"relays": relay_report(study.model, study.collection, randomly, found.heads, study.seed).to_dict("records"),
+                     "findings": {"path_effect": finding(of(found.heads), control)}}
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# IDF in the embedding matrix
+
+
+def u0_sources(study: Study) -> dict[str, dict[str, float]]:
+    """IDF tables at hand: the collection's own, and Microsoft's MS MARCO table where it has been fetched."""
+    from semanticbm.errors import UserError
+    from semanticbm.idf import idf_values
+
+    sources = {"collection": idf_values("collection", study.collection)}
+    try:
+        sources["msmarco"] = idf_values("msmarco")
+    except UserError:
+        pass
+    return sources
+
+
+def u0(study: Study) -> dict:
+    """Correlation of the singular directions with IDF, by source, with and without centring, and what else explains it."""
+    from semanticbm.errors import UserError
+    from semanticbm.idf import idf_controls, idf_correlations
+
+    result: dict = {"sources": {}}
+    try:
+        for name, idf in u0_sources(study).items():
+            raw = idf_correlations(study.model, idf)
+            result["sources"][name] = {
+                "raw": raw.to_dict("records"), "centred": idf_correlations(study.model, idf, centred=True).to_dict("records"),
+                "controls": idf_controls(study.model, idf, n=study.size(500, 100), seed=study.seed).to_dict("records")}
+    except UserError as error:
+        return missing(str(error), "pearson")
+    source = "msmarco" if "msmarco" in result["sources"] else "collection"
+    main = result["sources"][source]
+    row = next(row for row in main["controls"] if row["quantity"] == "U0")
+    strongest = max(abs(one["pearson"]) for one in main["raw"] if one["component"] > 0)
+    note = f"IDF from {source}, {row['n_words']} words; interval over words"
+    return result | {"findings": {"pearson": Finding(row["pearson"], row["low"], row["high"], row["n_words"], -strongest, note)}}
+
+
+def u0_edit(study: Study) -> dict:
+    """Move the term's vector along U0 and along controls of the same length; the slope of what the term adds."""
+    from semanticbm.idf import edit_effects
+
+    pairs = tfc1_pairs(study, study.queries[: study.size(40, 10)], 1).pairs
+    steps = (-2, -1, 0, 1, 2) if not study.quick else (-2, 0, 2)
+    run = lambda direction, where="both": edit_effects(  # noqa: E731
+        study.model, pairs, steps, where, direction, seed=study.seed, progress=True)
+    main, random = run("u0"), run("random")
+    others = {} if study.quick else {"singular": run("singular"), "row": run("row")}
+    sides = {} if study.quick else {side: run("u0", side).table(study.seed).to_dict("records") for side in ("query", "document")}
+    strongest = float(np.abs(random.slopes.mean(axis=0)).max())
+    note = "20 random directions" + "".join(f"; strongest {name} direction {np.abs(one.slopes.mean(axis=0)).max():.3f}" for name, one in others.items())
+    return {"steps": steps, "u0": main.table(study.seed).to_dict("records"), "random": random.table(study.seed).to_dict("records"),
+            "sides": sides, **{name: one.table(study.seed).to_dict("records") for name, one in others.items()},
+            "scores": {"baseline": main.by_query(main.baseline).mean(axis=0)[0], "perturbed": main.by_query(main.perturbed).mean(axis=0)[0]},
+            "findings": {"slope": finding(main.slopes[:, 0], -strongest, note=note)}}
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Where [CLS] looks
+
+
+def scoring_attention(study: Study) -> dict:
+    """[CLS] attention of the scoring heads against IDF, position partialled out; the backbone's heads as control."""
+    from semanticbm.matching import intervals
+    from semanticbm.scoring_heads import attention_by_idf, cls_attention, idf_correlations
+
+    heads = study.heads("scoring")
+    if not heads:
+        return missing("no scoring heads were found", "partial_spearman")
+    arguments = {"queries": study.queries, "seed": study.seed, "progress": True}
+    found = cls_attention(study.model, study.collection, **arguments)
+    partial = idf_correlations(found, "position")
+    backbone = untrained(study)
+    before = idf_correlations(cls_attention(backbone, study.collection, **arguments), "position") if backbone else None
+    of = lambda values: np.nanmean([values.values[:, layer, head] for layer, head in heads], axis=0)  # noqa: E731
+    mean, low, high = intervals(partial.values, study.seed)
+    return {"partial": {"mean": mean, "low": low, "high": high}, "plain": idf_correlations(found).mean(),
+            "before_training": before.mean() if before else None,
+            "content_words": idf_correlations([one.content_only() for one in found], min_words=3).mean(),
+            "by_idf": attention_by_idf(found, heads, seed=study.seed).to_dict("records"),
+            "query_mass": np.mean([one.mass[..., 0] for one in found], axis=0),
+            "findings": {"partial_spearman": finding(of(partial), float(np.nanmean(of(before))) if before else None,
+                                                     note="" if before else "no untrained model to compare with")}}
+
+
+def untrained(study: Study):
+    """The backbone with the study's tokenizer, as "before training"; None if the model is not of its shape."""
+    from semanticbm.cross_encoder import CrossEncoder, load_backbone_classifier
+
+    if (study.model.n_layers, study.model.d_model) != (6, 384):
+        return None
+    return CrossEncoder(load_backbone_classifier(study.seed), study.model.tokenizer, "backbone", study.model.device)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Effective k1 and b
+
+
+def judged_pairs(study: Study, per_query: int, queries: list[str] | None = None) -> list[tuple[str, str]]:
+    """(query, document) texts: the best judged documents of each query first."""
+    grades = study.collection.judgements
+    return [(study.collection.queries[query], study.collection.documents[document])
+            for query in (queries or study.queries)
+            for document in sorted(grades[query], key=lambda document: (-grades[query][document], document))[:per_query]]
+
+
+def effective(study: Study) -> dict:
+    """Effective k1 and b of the matching heads, and how well the two numbers describe each head."""
+    from semanticbm.effective import attention_masses, effective_heads
+
+    heads = study.heads("matching")
+    if not heads:
+        return missing("no matching heads were found", "r_squared")
+    everything = [(layer, head) for layer in range(study.model.n_layers) for head in range(study.model.n_heads)]
+    pairs = judged_pairs(study, study.size(8, 5))
+    masses, length = attention_masses(study.model, everything, pairs)
+    fits = np.array([_fit_by_draw(masses, place, study.seed) for place in range(len(everything))])  # [head, draw]
+    chosen = np.array([head in set(heads) for head in everything])
+    of_heads = fits[chosen].mean(axis=0)
+    return {"avgdl": length, "table": [row.__dict__ for row in effective_heads(study.model, heads, pairs, seed=study.seed)],
+            "r_squared": fits[:, 0].reshape(study.model.n_layers, study.model.n_heads),
+            "findings": {"r_squared": Finding(float(of_heads[0]), *np.quantile(of_heads[1:], [0.025, 0.975]).tolist(),
+                                              len(np.unique(masses.query)), float(np.nanmean(fits[~chosen, 0])))}}
+
+
+def _fit_by_draw(masses, place: int, seed: int, n_draws: int = 200) -> np.ndarray:
+    """R squared of the two-number model on all queries (first), then on bootstrap draws of the queries: float [1 + draw]."""
+    from semanticbm.effective import predicted_mass
+
+    beta, sink, queries = masses.beta()[place], masses.sink_logit()[place], np.unique(masses.query)
+    rows = {query: np.flatnonzero(masses.query == query) for query in queries}
+    rng, fits = np.random.default_rng(seed), []
+    for draw in range(n_draws + 1):
+        picked = queries if draw == 0 else rng.choice(queries, len(queries))
+        chosen = np.concatenate([rows[query] for query in picked])
+        mean = lambda values: float(np.mean([values[rows[query]].mean() for query in picked]))  # noqa: E731, B023
+        predicted = predicted_mass(masses.tf[chosen], masses.length[chosen], mean(beta), mean(sink))
+        actual = masses.match[place, chosen]
+        fits.append(1 - ((actual - predicted) ** 2).sum() / ((actual - actual.mean()) ** 2).sum())
+    return np.array(fits)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# SemanticBM
+
+
+def semantic_bm(study: Study) -> dict:
+    """SemanticBM and its controls: fitted on the queries on which the heads were chosen, judged on the other half."""
+    from semanticbm.errors import UserError
+    from semanticbm.semantic_bm import candidates, compare, extract, idf_from_u0, position_fits
+
+    heads, keys = study.heads("matching"), ("pearson", "bm25_pearson", "minus_bm25", "minus_random", "ndcg_minus_bm25")
+    if not heads:
+        return missing("no matching heads were found", *keys)
+    sources = u0_sources(study)
+    g = idf_from_u0(study.model, sources.get("msmarco", sources["collection"]))
+    chosen = candidates(study.collection, study.queries, depth=study.size(30, 12))
+    features = extract(study.model, study.collection, chosen, g, progress=True)
+    first, second = study.halves
+    centred, raw = (compare(features, heads, first, second, study.collection.judgements, centred=way,
+                            n_draws=study.size(20, 5), seed=study.seed) for way in (True, False))
+    try:
+        by_position = position_fits(features, heads, 4, seed=study.seed).to_dict("records")
+    except UserError as error:
+        by_position = [{"note": str(error)}]
+    return {"centred": centred.table(study.seed).to_dict("records"), "raw": raw.table(study.seed).to_dict("records"),
+            "by_position": by_position, "draws": centred.draws, "notes": centred.notes, "n_pairs": len(features),
+            "findings": _semantic_bm_findings(centred, study.seed)}
+
+
+def _semantic_bm_findings(found, seed: int) -> dict[str, Finding]:
+    pearson, ndcg = found.pearson, found.ndcg
+    difference = lambda values, other: [values["SemanticBM"][query] - values[other][query] for query in values["SemanticBM"]]  # noqa: E731
+    permuted = float(np.nanmedian(list(pearson["fitted to permuted scores"].values())))
+    overlap = float(np.nanmedian(list(pearson["share of query words"].values())))
+    best = found.draws.get("random other heads", np.array([np.nan])).max()
+    model_gain = np.mean([ndcg["the model itself"][query] - ndcg["BM25, tuned"][query] for query in ndcg["BM25, tuned"]])
+    return {"pearson": _median(pearson["SemanticBM"], permuted, seed), "bm25_pearson": _median(pearson["BM25, tuned"], overlap, seed),
+            "minus_bm25": finding(difference(pearson, "BM25, tuned"), 0.0, seed),
+            "minus_random": finding(difference(pearson, "random other heads"), 0.0, seed, f"median of the best draw {best:.3f}"),
+            "ndcg_minus_bm25": finding(difference(ndcg, "BM25, tuned"), 0.0, seed, f"the model itself: {model_gain:+.3f}")}
+
+
+def _median(values: dict[str, float], control: float, seed: int) -> Finding:
+    from semanticbm.evaluation import bootstrap_median
+
+    known = [value for value in values.values() if np.isfinite(value)]
+    return Finding(*bootstrap_median(known, seed=seed), len(known), control)
+
+
+# --------------------------------------------------------------------------------------------------------------------
 # Hybrid search
 
 
@@ -141,8 +397,46 @@ def _by_kind(study: Study, values: dict[str, float]) -> dict:
 
 
 EXPERIMENTS: dict[str, Callable[[Study], dict]] = {
-    "matching_heads": matching_heads, "curves": curves, "hybrid": hybrid}
+    "u0": u0, "matching_heads": matching_heads, "curves": curves, "effective_bm25": effective, "direct_effects": direct_effects,
+    "scoring_attention": scoring_attention, "contextual_heads": contextual_heads, "u0_edit": u0_edit, "semantic_bm": semantic_bm,
+    "hybrid": hybrid}
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Figures of the report, from the stored numbers
 
 
 def draw_figures(study: Study) -> None:
-    """The figures of the report, from the stored numbers."""
+    """Write the figures of the report as PNG files; an experiment that found nothing has no figure."""
+    from matplotlib import pyplot as plt
+
+    for name, draw in FIGURES.items():
+        if (ax := draw(study.parts)) is not None:
+            ax.figure.savefig(study.out / "figures" / f"{name}.png", dpi=120, facecolor="white")
+            plt.close(ax.figure)
+
+
+def _figure_tf(parts: dict):
+    from semanticbm import plots
+
+    if "tf" not in parts["curves"]:
+        return None
+    tf = parts["curves"]["tf"]
+    return plots.curves(tf["x"], {"matching heads": tf["matching"], "other heads": tf["other"]}, "occurrences of the query word",
+                        "matching score")
+
+
+def _figure_direct_effects(parts: dict):
+    from semanticbm import plots
+
+    return plots.heads_heatmap(np.array(parts["direct_effects"]["mean"])) if "mean" in parts["direct_effects"] else None
+
+
+def _figure_recall(parts: dict):
+    from semanticbm import plots
+
+    rows = parts["hybrid"]["recall"]["R@10"]
+    return plots.bars_with_intervals({name: tuple(value) for name, value in rows.items()}, "recall@10")
+
+
+FIGURES = {"matching-saturation": _figure_tf, "direct-effects": _figure_direct_effects, "first-stage-recall": _figure_recall}
