@@ -279,3 +279,41 @@ def shares(x: Sequence, parts: Mapping[str, Sequence[float]], xlabel: str, ylabe
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
+
+
+def flow(stages: Sequence[tuple[str, str]], lit: Iterable[int] = (), ax: Axes | None = None) -> Axes:
+    """A row of boxes joined by arrows. stages: (title, detail) of each box; lit: indices of the boxes to colour."""
+    ax = new_axes(ax, (1.56 * len(stages), 1.35))
+    ax.set(xlim=(-0.05, len(stages)), ylim=(0, 1))
+    ax.axis("off")
+    chosen = set(lit)
+    for place, (title, detail) in enumerate(stages):
+        is_lit = place in chosen
+        ax.add_patch(FancyBboxPatch((place + 0.04, 0.16), 0.78, 0.68, boxstyle="round,pad=0.035,rounding_size=0.07",
+                                    facecolor=mpl.colors.to_rgba(BLUE, 0.16) if is_lit else "none",
+                                    edgecolor=BLUE if is_lit else FAINT, linewidth=2.0 if is_lit else 1.2))
+        ax.text(place + 0.43, 0.68, title, ha="center", va="center", fontsize=8.8, weight="bold")
+        ax.text(place + 0.43, 0.36, detail, ha="center", va="center", fontsize=8.2)
+        if place:
+            ax.add_patch(FancyArrowPatch((place - 0.135, 0.5), (place - 0.005, 0.5), arrowstyle="-|>",
+                                         mutation_scale=13, color=MUTED, linewidth=1.0))
+    return ax
+
+
+def attention_map(values, tokens: Sequence[str], label: str = "attention", ax: Axes | None = None) -> Axes:
+    """One head's attention: which token (row) looks at which (column).
+
+    values: float [position (attends), position (attended)], rows sum to 1. tokens: the pieces.
+    """
+    matrix = _matrix(values, "attention_map")
+    if matrix.shape != (len(tokens), len(tokens)):
+        raise UserError(f"attention_map got a {matrix.shape[0]} x {matrix.shape[1]} matrix for {len(tokens)} tokens: "
+                        "give one row and one column for each token.")
+    side = 0.24 * len(tokens) + 1.6
+    ax = new_axes(ax, (side + 0.9, side))
+    sns.heatmap(matrix, ax=ax, square=True, linewidths=0.4, linecolor=FAINT, cmap="Blues", vmin=0,
+                vmax=max(matrix.max(), 1e-9), cbar_kws={"label": label, "shrink": 0.7})
+    ax.set_xticks(np.arange(len(tokens)) + 0.5, tokens, rotation=60, ha="right", rotation_mode="anchor", fontsize=8.5)
+    ax.set_yticks(np.arange(len(tokens)) + 0.5, tokens, rotation=0, fontsize=8.5)
+    ax.set(xlabel="is looked at", ylabel="looks")
+    return ax

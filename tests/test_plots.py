@@ -113,6 +113,21 @@ def test_circuit_refuses_an_unknown_part():
         plots.circuit(lit={"decoder"})
 
 
+def test_flow_draws_a_box_for_each_stage_and_lights_the_chosen_one():
+    ax = plots.flow([("documents", "448"), ("re-ranker", "10")], lit=[1])
+    assert texts(ax) == ["documents", "448", "re-ranker", "10"]
+    boxes = [patch for patch in ax.patches if hasattr(patch, "get_boxstyle")]
+    assert [matplotlib.colors.to_hex(box.get_edgecolor()).upper() == plots.BLUE for box in boxes] == [False, True]
+
+
+def test_attention_map_has_a_row_and_a_column_for_each_token():
+    ax = plots.attention_map(np.full((2, 2), 0.5), ["[CLS]", "cat"])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["[CLS]", "cat"]
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("looks", "is looked at")
+    with pytest.raises(UserError, match="2 x 2 matrix for 1 tokens"):
+        plots.attention_map(np.eye(2), ["[CLS]"])
+
+
 def test_functions_draw_into_the_axes_they_are_given():
     _, ax = plt.subplots()
     assert plots.curves([0, 1], {"a": [0, 1]}, "x", "y", ax=ax) is ax
