@@ -34,6 +34,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, check_pairs, head_name
 from semanticbm.errors import UserError
@@ -136,31 +137,31 @@ def attention_masses(model: CrossEncoder, heads: Sequence[tuple[int, int]], pair
     for start in range(0, len(pairs), batch_size):
         chunk = pairs[start : start + batch_size]
         encoding = model.encode(chunk)
-        attention = _attention_of(model, encoding, heads)
+        attention = model.attention(encoding)
         lengths += [stop - first for first, stop in encoding.document_spans]
-        rows += [_rows_of_pair(encoding, attention[:, place], place, numbers[query], model.tokenizer.unk_token_id)
-                 for place, (query, _) in enumerate(chunk)]
+        rows += [_rows_of_pair(encoding, _query_rows(attention, encoding, heads, place), place, numbers[query],
+                               model.tokenizer.unk_token_id) for place, (query, _) in enumerate(chunk)]
     joined = [np.concatenate(parts, axis=-1) for parts in zip(*rows, strict=True)]
     if not joined[-1].size:
         raise UserError("no query token stands in its document: effective k1 and b need pairs with shared words.")
     return AttentionMasses(*joined), float(np.mean(lengths))
 
 
-def _attention_of(model: CrossEncoder, encoding: Encoding, heads: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Attention of the heads asked for: float64 [head, batch, position, position]."""
-    attention = model.attention(encoding)
-    return torch.stack([attention[layer, :, head] for layer, head in heads]).double().cpu().numpy()
+def _query_rows(attention: Tensor, encoding: Encoding, heads: Sequence[tuple[int, int]], place: int) -> np.ndarray:
+    """What the query tokens of one pair look at, in the heads asked for: float64 [head, query token, position]."""
+    start, stop = encoding.query_spans[place]
+    return torch.stack([attention[layer, place, head, start:stop] for layer, head in heads]).double().cpu().numpy()
 
 
 def _rows_of_pair(encoding: Encoding, attention: np.ndarray, place: int, query: int, unknown: int) -> tuple:
-    """The fields of `AttentionMasses` for one pair. attention: float [head, position, position]."""
+    """The fields of `AttentionMasses` for one pair. attention: float [head, query token, position]."""
     (q_start, q_stop), (d_start, d_stop) = encoding.query_spans[place], encoding.document_spans[place]
     ids = encoding.input_ids[place].cpu().numpy()
     asked, text = ids[q_start:q_stop], ids[d_start:d_stop]
     same = asked[:, None] == text[None, :]
     tf = same.sum(axis=1)
     chosen = (tf > 0) & (tf < len(text)) & (asked != unknown)
-    rows = attention[:, q_start:q_stop][:, chosen]
+    rows = attention[:, chosen]
     on_document = rows[..., d_start:d_stop]
     match = (on_document * same[chosen]).sum(axis=-1)
     other = (on_document * ~same[chosen]).sum(axis=-1)
