@@ -127,10 +127,11 @@ class CrossEncoder:
     """A BERT sequence classifier with one logit, its tokenizer, and what the experiments need to know about both.
 
     `hf` is the Hugging Face model (eager attention, evaluation mode, no gradients), `tokenizer` the fast tokenizer,
-    `name` what figures and reports print.
+    `name` what figures and reports print, `source` the sha256 of the weights file that it was loaded from, if any.
     """
 
-    def __init__(self, hf: BertForSequenceClassification, tokenizer, name: str, device: str | torch.device = "cpu"):
+    def __init__(self, hf: BertForSequenceClassification, tokenizer, name: str, device: str | torch.device = "cpu",
+                 source: str = ""):
         if not isinstance(hf, BertForSequenceClassification) or hf.config.num_labels != 1:
             raise UserError(f"{name}: needs a BERT sequence classifier with one logit, got {type(hf).__name__} "
                             f"with {getattr(hf.config, 'num_labels', '?')} labels.")
@@ -138,6 +139,7 @@ class CrossEncoder:
         self.hf.set_attn_implementation("eager")
         self.tokenizer = tokenizer
         self.name = name
+        self.source = source
         config = hf.config
         self.n_layers: int = config.num_hidden_layers
         self.n_heads: int = config.num_attention_heads
@@ -344,7 +346,7 @@ def mlp_hidden(layer: nn.Module, attended: Tensor) -> Tensor:
 
 
 def after_mlp(layer: nn.Module, hidden: Tensor, attended: Tensor) -> Tensor:
-    """The MLP's second map, the residual connection and the second LayerNorm: the layer's output, float [..., d_model]."""
+    """The MLP's second map, the residual connection, the second LayerNorm: the layer's output, float [..., d_model]."""
     return layer.output(hidden, attended)
 
 
@@ -486,7 +488,8 @@ def load_adapter(folder: Path) -> BertForSequenceClassification:
 
 def _load_folder(folder: Path, name: str, device: torch.device) -> CrossEncoder:
     if (folder / "adapter_model.safetensors").is_file():
-        return CrossEncoder(load_adapter(folder), load_tokenizer(backbone_folder()), name, device)
+        return CrossEncoder(load_adapter(folder), load_tokenizer(backbone_folder()), name, device,
+                            sha256(folder / "adapter_model.safetensors"))
     if not (folder / "model.safetensors").is_file():
         raise UserError(f"{folder} has no model.safetensors: only safetensors weights are loaded.")
     try:
@@ -497,7 +500,7 @@ def _load_folder(folder: Path, name: str, device: torch.device) -> CrossEncoder:
             hf = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, attn_implementation="eager")
     except (SafetensorError, OSError, RuntimeError) as error:
         raise UserError(f"{name}: the weights cannot be read ({str(error).splitlines()[0][:100]}): fetch them again.") from None
-    return CrossEncoder(hf, load_tokenizer(folder), name, device)
+    return CrossEncoder(hf, load_tokenizer(folder), name, device, sha256(folder / "model.safetensors"))
 
 
 def load(name: str = "classroom", device: str | torch.device = "auto") -> CrossEncoder:

@@ -76,12 +76,17 @@ class Study:
 
     def fingerprint(self) -> dict:
         """What makes a run this run; a folder holds only one."""
-        weights = hashlib.sha256()
-        for name, value in sorted(self.model.hf.state_dict().items()):
-            weights.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
         texts = json.dumps([self.collection.documents, self.collection.queries, self.collection.judgements], sort_keys=True)
-        return {"model": self.model.name, "weights_sha256": weights.hexdigest(), "collection": self.collection.name,
+        return {"model": self.model.name, "weights_sha256": self.model.source or hash_of_weights(self.model), "collection": self.collection.name,
                 "collection_sha256": hashlib.sha256(texts.encode()).hexdigest(), "quick": self.quick, "seed": self.seed}
+
+
+def hash_of_weights(model: CrossEncoder) -> str:
+    """SHA-256 of the weights of a model that came from no file, such as a compiled one."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.hf.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def environment(device: torch.device) -> dict[str, str]:
