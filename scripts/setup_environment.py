@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def torch_requirement() -> str:
 
 
 def torch_among_local_files() -> str:
-    """The build of torch that pip finds in its own folders of wheels (PIP_FIND_LINKS), such as "2.13.0+cpu"; else ""."""
+    """The build of torch that pip finds in its own folders of wheels (PIP_FIND_LINKS), such as "2.13.0+cpu", or ""."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--no-deps",
@@ -84,15 +85,19 @@ def torch_options() -> list[str]:
     return []
 
 
-def make_venv() -> None:
-    """Create .venv/, or make it new if its Python no longer runs (after the folder was moved, for example)."""
+def make_venv() -> bool:
+    """Create .venv/, or make it new if its Python no longer runs (after the folder was moved, for example).
+
+    Returns True if it was created.
+    """
     if PYTHON.exists() and subprocess.run([str(PYTHON), "-c", "import pip"], capture_output=True).returncode == 0:
-        return
+        return False
     say(f"virtual environment in {VENV.name}/ with Python {platform.python_version()}")
     made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True)
     if made.returncode:
         sys.exit(f"setup: python -m venv failed. On Debian and Ubuntu: apt install python3-venv. It said: "
                  f"{(made.stdout + made.stderr).strip()[-300:]}")
+    return True
 
 
 def install() -> None:
@@ -109,9 +114,9 @@ def main() -> None:
     """Make the environment and leave the stamp that tells make it is done."""
     if sys.version_info < (3, 11):  # noqa: UP036 (this script runs before pip could check)
         sys.exit(f"setup: needs Python 3.11 or newer; this is {platform.python_version()}.")
-    make_venv()
+    begin, is_new = time.monotonic(), make_venv()
     install()
-    STAMP.touch()
+    STAMP.write_text(f"{time.monotonic() - begin:.0f} s" if is_new else "updated", encoding="utf-8")
     say(f"done. Activate it with: source {VENV.name}/bin/activate")
 
 

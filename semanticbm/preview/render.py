@@ -25,6 +25,7 @@ FOLD_LINES = 24
 CALLOUTS = {"note": "Note", "tip": "Tip", "warning": "Warning", "important": "Important", "caution": "Caution"}
 COLAB_FILTER = Path("book/theme/colab.lua")
 DROP_REFERENCES = Path(__file__).with_name("theme") / "drop-references.lua"
+_DATA_FRAME = re.compile(r'<table[^>]*(class="dataframe|id="T_)')
 _COLOUR_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -76,7 +77,7 @@ def text_html(text: str, kind: str = "stdout") -> str:
 
 def table_html(source: str) -> str:
     """An output that came as HTML; a data frame loses its own style sheet and gets a frame that scrolls sideways."""
-    if 'class="dataframe' not in source:
+    if not _DATA_FRAME.search(source):
         return source
     root = lxml_html.fragment_fromstring(source, create_parent="div")
     for style in root.xpath(".//style"):
