@@ -42,6 +42,8 @@ from semanticbm.collection import Collection
 from semanticbm.cross_encoder import CrossEncoder, Pair, head_name, layers, self_attention
 from semanticbm.diagnostics import (
     Candidate,
+    DiagnosticPair,
+    Diagnostics,
     Kit,
     Pieces,
     QueryUnbuildable,
@@ -52,13 +54,17 @@ from semanticbm.diagnostics import (
     seeded,
     tfc2,
 )
+from semanticbm.effective import EffectiveBM25, effective_bm25, effective_heads  # noqa: F401 (re-exported)
 from semanticbm.errors import UserError
 from semanticbm.evaluation import bootstrap_mean
+from semanticbm.patching import encode_both, read_site, score_with
 
 MIN_RISE = 0.10  # least rise of MS from 0 to 5 occurrences
 MIN_AUC = 0.90  # least mean same-token AUC
 LENGTHS = (20, 40, 80, 160)  # words
 CROP = 40  # words of a document that the curves use
+CLEAR_EFFECT = 1e-4  # a share below this is rounding
+MIN_CHANGE = 0.10  # least full change of a query, in standard deviations of the baseline scores
 CONDITIONS = ("same", "synonym", "random", "filler")
 Head = tuple[int, int]
 
@@ -464,3 +470,75 @@ def find_matching_heads(model: CrossEncoder, collection: Collection, queries: It
 def increments(curves: Curves, heads: Iterable[Head]) -> np.ndarray:
     """What each further occurrence adds to the mean MS of the heads: float [query, step]."""
     return np.diff(curves.of_heads(heads), axis=1)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Do they matter?
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Effects of heads on the score, as shares of the full change: `values` float [query, layer, head].
+
+    `n_pairs`: pairs behind them. `lost`: queries left out because their full change is too small to be shared out.
+    """
+
+    query_ids: list[str]
+    values: np.ndarray
+    n_pairs: int
+    lost: int = 0
+
+
+def share_out(diagnostics: Diagnostics, effects: np.ndarray, changes: np.ndarray, least: float) -> Effects:
+    """Effects of pairs put together by query, as sum of effects over sum of changes.
+
+    effects: float [pair, layer, head], S_patched - S_b in logits, NaN where a head cannot act (taken as 0). changes:
+    float [pair], S_p - S_b in logits.
+    Queries whose mean change is smaller than `least` (in logits, either sign) are left out.
+    """
+    places: dict[str, list[int]] = {}
+    for place, pair in enumerate(diagnostics.pairs):
+        places.setdefault(pair.query_id, []).append(place)
+    kept = {query: rows for query, rows in places.items() if abs(changes[rows].mean()) >= least}
+    if not kept:
+        raise UserError(f"the score changes by less than {least:.3g} on every query: take pairs that change more.")
+    effects = np.nan_to_num(effects)
+    values = np.stack([effects[rows].sum(axis=0) / changes[rows].sum() for rows in kept.values()])
+    return Effects(list(kept), values, sum(map(len, kept.values())), len(places) - len(kept))
+
+
+def head_effects(model: CrossEncoder, pair: DiagnosticPair, heads: Iterable[Head]) -> tuple[np.ndarray, float, float]:
+    """Total effect of single heads: their z (all positions) from the perturbed run goes into the baseline run.
+
+    Returns S_patched - S_b in logits, float [layer, head] with NaN at heads not asked for, and S_b and S_p.
+    """
+    baseline, perturbed = encode_both(model, [pair.baseline_pair], [pair.perturbed_pair])
+    ours, theirs = read_site(model, baseline), read_site(model, perturbed)
+    first, second = float(model.logits(baseline)[0]), float(model.logits(perturbed)[0])
+    effects = np.full((model.n_layers, model.n_heads), np.nan)
+    for layer, head in heads:
+        z = ours[layer].clone()
+        columns = slice(head * model.d_head, (head + 1) * model.d_head)
+        z[..., columns] = theirs[layer][..., columns]
+        effects[layer, head] = score_with(model, baseline, layer, "heads", z) - first
+    return effects, first, second
+
+
+def confirm_heads(model: CrossEncoder, found: FoundHeads, diagnostics: Diagnostics, seed: int = 0,
+                  progress: bool = False) -> FoundHeads:
+    """Those of the found heads whose output matters: mean total effect above 0 with its whole 95 % interval.
+
+    `diagnostics`: TFC1 pairs. The table gets the columns effect, effect_low, effect_high and confirmed. A head that
+    looks at matches and writes where nobody reads has the effect 0.
+    """
+    from tqdm.auto import tqdm
+
+    pairs = tqdm(diagnostics.pairs, desc=f"patching {model.name}", disable=not progress, leave=False)
+    effects, baseline, perturbed = map(np.array, zip(*(head_effects(model, pair, found.heads) for pair in pairs),
+                                                     strict=True))
+    shares = share_out(diagnostics, effects, perturbed - baseline, MIN_CHANGE * float(baseline.std()))
+    numbers = dict(zip(("effect", "effect_low", "effect_high"), intervals(shares.values, seed), strict=True))
+    table = found.table.assign(**{name: values.reshape(-1) for name, values in numbers.items()})
+    table["confirmed"] = table["chosen"] & (table["effect_low"] > CLEAR_EFFECT)
+    return FoundHeads(choose(table, table["confirmed"], "effect"), table, f"{found.rule}, total effect above 0",
+                      len(shares.query_ids))

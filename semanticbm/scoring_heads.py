@@ -30,28 +30,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.stats import rankdata
 
 from semanticbm.bm25 import BM25
 from semanticbm.collection import Collection
-from semanticbm.cross_encoder import CrossEncoder, head_name
-from semanticbm.diagnostics import Pieces, candidate_documents, is_content, seeded
+from semanticbm.cross_encoder import CrossEncoder, head_name, layers, z_projection
+from semanticbm.diagnostics import DiagnosticPair, Diagnostics, Pieces, candidate_documents, is_content, seeded
 from semanticbm.errors import UserError
 from semanticbm.evaluation import bootstrap_mean
 from semanticbm.matching import (
+    MIN_CHANGE,
+    Effects,
+    FoundHeads,
     Head,
     HeadValues,
     PairAttention,
     attention_patterns,
+    choose,
     head_table,
     intervals,
+    share_out,
 )
+from semanticbm.path_patching import direct_effects_many, effects_on_receivers_many
 
 MIN_EFFECT = 0.02  # least mean direct effect (section 12 of the paper's specification: a share of the full change)
-MIN_CHANGE = 0.10  # least full change of a query, in standard deviations of the baseline scores
+FEW_QUERIES = 12
 KINDS = ("query", "key", "value")
 
 
@@ -196,4 +204,148 @@ def attention_by_idf(found: Sequence[QueryAttention], heads: Iterable[Head], n_b
                 mean, low, high = bootstrap_mean(by_query, seed=seed)
                 rows.append({"head": head_name(layer, head), "idf": level.mean(), "attention": mean, "low": low,
                              "high": high, "n_words": len(level), "n_queries": len(by_query)})
+    return pd.DataFrame(rows)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Which heads carry the change of the score
+
+
+def _sides(diagnostics: Diagnostics) -> tuple[list, list]:
+    return ([pair.baseline_pair for pair in diagnostics.pairs], [pair.perturbed_pair for pair in diagnostics.pairs])
+
+
+def direct_effects_by_query(model: CrossEncoder, diagnostics: Diagnostics, progress: bool = False) -> Effects:
+    """Direct effect of each head on the score, as share of the full change of each query (section 3.2)."""
+    found = direct_effects_many(model, *_sides(diagnostics), progress=progress)
+    return share_out(diagnostics, found.effects, found.changes, MIN_CHANGE * float(np.std(found.baseline)))
+
+
+def path_effects_by_query(model: CrossEncoder, diagnostics: Diagnostics, receivers: Iterable[Head],
+                          kinds: Sequence[str] = KINDS, progress: bool = False) -> Effects:
+    """Effect of each head on the score through q, k or v (`kinds`) of the receivers, as share by query (section 3.3).
+
+    Heads in or after the last receiver's layer cannot reach it and have the effect 0.
+    """
+    into = "".join(kind[0] for kind in kinds)
+    found = effects_on_receivers_many(model, *_sides(diagnostics), receivers, into, progress=progress)
+    return share_out(diagnostics, found.effects, found.changes, MIN_CHANGE * float(np.std(found.baseline)))
+
+
+def _found(table: pd.DataFrame, effects: Effects, wanted: pd.Series, rule: str) -> FoundHeads:
+    table["chosen"] = wanted
+    return FoundHeads(choose(table, wanted, "effect"), table, rule, len(effects.query_ids))
+
+
+def _effect_table(effects: Effects, seed: int) -> pd.DataFrame:
+    mean, low, high = intervals(effects.values, seed)
+    return head_table({"effect": mean, "effect_low": low, "effect_high": high})
+
+
+def _important(table: pd.DataFrame, min_effect: float) -> pd.Series:
+    return (table["effect"] > min_effect) & (table["effect_low"] > 0)
+
+
+def find_scoring_heads(model: CrossEncoder, diagnostics: Diagnostics, min_effect: float = MIN_EFFECT, seed: int = 0,
+                       progress: bool = False) -> FoundHeads:
+    """Heads with a direct effect on the score, by the rule of this module, strongest first (sections 3.2 and 6).
+
+    `diagnostics`: pairs of equal length, usually TFC1. The table has the mean effect of each head with its interval.
+    """
+    effects = direct_effects_by_query(model, diagnostics, progress)
+    table = _effect_table(effects, seed)
+    return _found(table, effects, _important(table, min_effect), f"mean direct effect > {min_effect}, interval above 0")
+
+
+def few_pairs(diagnostics: Diagnostics, n_queries: int = FEW_QUERIES) -> Diagnostics:
+    """The first pair of each of the first queries: for side results that would cost too much on all pairs."""
+    firsts = [pairs[0] for pairs in islice(diagnostics.by_query().values(), n_queries)]
+    return Diagnostics(diagnostics.axiom, firsts, diagnostics.skipped)
+
+
+def find_contextual_heads(model: CrossEncoder, diagnostics: Diagnostics, scoring_heads: Sequence[Head],
+                          exclude: Iterable[Head] = (), min_effect: float = MIN_EFFECT, seed: int = 0,
+                          progress: bool = False) -> FoundHeads:
+    """Heads that act on the score through q, k and v of the scoring heads (sections 3.3 and 5), strongest first.
+
+    `exclude`: heads with another role, usually the matching heads: they stay in the table (column `excluded`) and are
+    not chosen. Columns query, key, value: the mean effect through that input alone, on the pairs of `few_pairs`.
+    """
+    scoring_heads = list(scoring_heads)
+    if not scoring_heads:
+        raise UserError("no scoring heads were given: find them first, or take another model.")
+    effects = path_effects_by_query(model, diagnostics, scoring_heads, KINDS, progress)
+    table = _effect_table(effects, seed)
+    for kind in KINDS:
+        alone = path_effects_by_query(model, few_pairs(diagnostics), scoring_heads, (kind,), progress)
+        table[kind] = alone.values.mean(axis=0).reshape(-1)
+    banned = set(exclude) | set(scoring_heads)
+    table["excluded"] = [pair in banned for pair in zip(table["layer"], table["index"], strict=True)]
+    wanted = _important(table, min_effect) & ~table["excluded"]
+    return _found(table, effects, wanted,
+                  f"mean effect through the scoring heads > {min_effect}, interval above 0, no other role")
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Where relays write
+
+
+@torch.no_grad()
+def written_changes(model: CrossEncoder, pair: DiagnosticPair) -> tuple[np.ndarray, list[int | None], slice]:
+    """Length of the change that each head writes at each position when the baseline becomes the perturbed document.
+
+    Returns float [layer, head, position], the word of each position, and the query's positions. What a head writes is
+    its z times its columns of W_O.
+    """
+    encoding = model.encode([pair.baseline_pair, pair.perturbed_pair])
+    found = []
+    with model.traced.trace(**encoding.inputs):
+        for layer in layers(model.traced):
+            found.append(z_projection(layer).input.save())
+    changes = []
+    for layer, z in zip(layers(model.hf), found, strict=True):
+        change = (z[1] - z[0]).unflatten(-1, (model.n_heads, model.d_head))
+        weight = z_projection(layer).weight.unflatten(-1, (model.n_heads, model.d_head))
+        changes.append(torch.einsum("phd,mhd->hpm", change, weight).norm(dim=-1))
+    return torch.stack(changes).cpu().numpy(), encoding.word_ids[0], slice(*encoding.query_spans[0])
+
+
+def relay_correlations(model: CrossEncoder, diagnostics: Diagnostics, idf: Callable[[str], float],
+                       min_words: int = 4) -> HeadValues:
+    """Spearman of what changes at the *other* query words with their IDF, for each head: float [query, layer, head].
+
+    A positive value: the head writes more of the change to rarer words. The edited word is left out. Take pairs whose
+    term was drawn at random: with the rarest word as term, the rarest place would never be among the others.
+    """
+    pieces, found = Pieces(model.tokenizer), {}
+    for pair in diagnostics.pairs:
+        words = pieces.words(pair.query)
+        others = [number for number, word in enumerate(words) if word not in pieces.words(pair.term)]
+        levels = np.array([idf(words[number]) for number in others])
+        if len(others) < min_words or np.ptp(levels) == 0:
+            continue
+        changes, word_ids, query = written_changes(model, pair)
+        where = np.array(word_ids[query])
+        by_word = np.stack([changes[..., query][..., where == number].mean(axis=-1) for number in others], axis=-1)
+        found.setdefault(pair.query_id, []).append(_rank_correlation(by_word, levels, None))
+    if not found:
+        raise UserError(f"no query has {min_words} words besides the edited one: take another collection.")
+    return HeadValues(list(found), np.stack([np.mean(values, axis=0) for values in found.values()]),
+                      sum(map(len, found.values())))
+
+
+def relay_report(model: CrossEncoder, collection: Collection, diagnostics: Diagnostics,
+                 relays: Sequence[Head], seed: int = 0) -> pd.DataFrame:
+    """Do relays write to rarer words? Mean `relay_correlations` of them and of the other heads of their layers."""
+    values = relay_correlations(model, diagnostics, BM25(collection.documents).word_idf)
+    relays = list(relays)
+    same_layers = [(layer, head) for layer in sorted({layer for layer, _ in relays}) for head in range(model.n_heads)]
+    groups = {"relays": relays, "other heads of these layers": [head for head in same_layers if head not in relays]}
+    rows = []
+    for name, heads in groups.items():
+        if heads:
+            by_query = np.nanmean([values.values[:, layer, head] for layer, head in heads], axis=0)
+            mean, low, high = bootstrap_mean(by_query, seed=seed)
+            rows.append({"heads": name, "n_heads": len(heads), "spearman": mean, "low": low, "high": high,
+                         "n_queries": len(by_query)})
     return pd.DataFrame(rows)
