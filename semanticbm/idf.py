@@ -9,8 +9,8 @@ U0, the numbers u_0, says how far each piece lies along the strongest direction 
 falls with the IDF of the piece: Pearson -0.71. Two questions follow.
 
 **Is it a correlation?** `idf_correlations` measures it for the first 50 components, `idf_controls` for things that may
-explain it. The matrix is not centred, so v_0 is nearly the mean of all vectors; and in BERT's vocabulary a higher token
-id is a rarer word. Both are controls, and so is the length of the vector.
+explain it. The matrix is not centred, so v_0 leans towards the mean of all vectors; and in BERT's vocabulary a higher
+token id is a rarer word. Both are controls, and so is the length of the vector.
 
 **Does the model use it?** `edit_effects` moves a term along v_0 and looks at the score. The unit is std(U0): an edit
 of s adds s std(U0) S_0 v_0 to the vector of each piece of the term, at its places in query and document. Raising U0

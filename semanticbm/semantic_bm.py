@@ -1,489 +1,432 @@
-"""SemanticBM: predict the cross-encoder's score by a BM25 that is built from its own parts.
+"""SemanticBM: a linear model of the cross-encoder's score, with BM25's two ingredients read from inside the model.
 
-BM25 is a sum over query words of IDF times a factor of the term frequency. The paper (section 9) puts parts of the
-model in both places: IDF is read from U0, the term frequency from the matching scores MS of the matching heads,
+BM25 adds idf times a term-frequency factor over the query words. SemanticBM takes both from the model (section 9):
 
-    S_hat(q, d) = sum over heads h of  [ a_h sum_i MS_h(q_i, d)  +  c_h sum_i g_i MS_h(q_i, d) ]
+    S(q, d)  ~  sum over heads h:  b_h sum_i MS_h(i)  +  c_h sum_i g_i MS_h(i),      plus  a sum_i g_i  +  n
 
-where i runs over the query's pieces and g_i is U0 of the piece, turned and rescaled to look like an IDF. All pieces
-share the weights: two numbers a head. They are fitted by ridge regression; its strength is chosen by cross-validation
-over training queries.
+i runs over the query's pieces. MS_h(i) is the matching score, the soft term frequency (`semanticbm.matching`). g_i is
+-U0 of the piece (`semanticbm.idf`), stretched to the mean and spread of an IDF table; any other mean and spread would
+only rename the coefficients. n is the number of pieces.
 
-**What the fit sees.** A ranking loss leaves an offset free for each query, so scores of different queries cannot be
-compared. Ours is therefore fitted on scores and features from which each query's mean is taken off (*within the
-query*). `centred=False` fits the raw scores; both are reported. Training and test queries are disjoint, and the scaling
-of the columns is learned from training queries only.
+**Weights shared over positions.** The paper gives each position i its own coefficients, 27 n + 1 of them, so each query
+length needs its own model. Here a head has two coefficients, whatever the length. The paper's form is here, too:
+`positional_columns`.
 
-**How it is judged.** Pearson correlation with the model's score inside each test query, then the median over queries. A
-prediction that does not vary inside a query says nothing about its order: it counts as 0. And as a ranker: nDCG@10.
+**Split by query.** All pairs of a query are on one side of a split. The paper split at random over pairs; then a query
+is in both halves, its g_i act as a name tag, and the fit remembers how high this query scores (`leak_table` shows it).
 
-**Controls** (`compare`): BM25 with k1 and b tuned on the training queries; matching scores without IDF; IDF without
-matching scores (constant inside a query, so 0); no product of the two; IDF permuted among the pieces of the query; as
-many random heads, from all and from the others; all heads; a fit to scores permuted inside each training query.
+**Centred fit.** A ranking loss leaves each query's level free: adding a constant to all scores of a query changes no
+ranking. So features and scores have their query's mean taken off before the fit (primary). What is constant in a query,
+sum_i g_i and n, then drops out. The raw fit stands beside it (`centred=False`).
 
-**The paper's own variant** (`position_fits`): each position of the query has its own weights, 27 columns a piece for 13
-heads, fitted by least squares; pairs are split at random, so that the same query is in training and test. The columns
-g_i name the query: the fit can learn each query's mean score. The variant shows how much of the correlation is that.
+**Variants** answer "which part carries it?": `evaluate_variants` fits each on training queries and gives, for each test
+query, the Pearson correlation of prediction and score over its documents.
 
-When it misleads: a good fit says that the features *carry* what the model computes, not that the model computes it this
-way. Any heads that see the same match would fit as well; so look at the controls first.
+When it misleads: a high correlation shows that the features *contain* what moves the score, not that the model computes
+it that way; with all heads as features even unused ones can help. Compare with as many random heads. And the documents
+decide: on the best 20 of a first stage scores differ less than on random ones, so correlations are lower.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.linear_model import LinearRegression, RidgeCV
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 
 from semanticbm.bm25 import BM25, tf_factor
 from semanticbm.collection import Collection, words
-from semanticbm.cross_encoder import CrossEncoder, Encoding, head_name
+from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.errors import UserError
-from semanticbm.evaluation import bootstrap_mean, bootstrap_median, ndcg, pearson
-from semanticbm.idf import u0, word_table
-from semanticbm.retrieval import bm25_run, top
+from semanticbm.evaluation import bootstrap_mean, bootstrap_median, pearson
+from semanticbm.idf import idf_values, u0
+from semanticbm.matching import Head, attention_patterns, mass_on_document
+from semanticbm.retrieval import top
 
-ALPHAS = tuple(10.0 ** np.arange(-2, 5))  # ridge strengths to choose from
-K1_GRID, B_GRID = (0.2, 0.5, 0.8, 1.2, 1.6, 2.0, 3.0), (0.0, 0.25, 0.5, 0.75, 1.0)
-N_DRAWS = 20
-Head = tuple[int, int]
-Candidates = Mapping[str, Sequence[str]]
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Which pairs
-
-
-def candidates(collection: Collection, queries: Iterable[str] | None = None, depth: int | None = None,
-               least: int = 10) -> dict[str, list[str]]:
-    """Documents to score for each judged query: {query id: document ids}.
-
-    The judged documents; where there are fewer than `least`, BM25's best are added. With `depth`, at most so many:
-    those that BM25 puts first.
-    """
-    chosen = list(collection.judged_queries if queries is None else queries)
-    runs = bm25_run(collection, max(len(collection.documents), 1), queries=chosen)
-    result = {}
-    for query in chosen:
-        ranked, judged = list(runs[query]), set(collection.judgements.get(query, {}))
-        documents = [document for document in ranked if document in judged]
-        documents += [document for document in ranked if document not in judged][: max(0, least - len(documents))]
-        result[query] = documents[:depth]
-    return result
+ALPHAS = (0.1, 1.0, 10.0, 100.0, 1000.0)  # strengths of the ridge penalty that are tried
+BM25_GRID = tuple(product((0.2, 0.5, 0.9, 1.2, 1.6, 2.0, 3.0), (0.0, 0.25, 0.5, 0.75, 1.0)))  # (k1, b)
+Run = Mapping[str, Mapping[str, float]]
 
 
 # --------------------------------------------------------------------------------------------------------------------
 # Features
 
 
-def idf_from_u0(model: CrossEncoder, idf: Mapping[str, float]) -> np.ndarray:
-    """g: U0 turned and rescaled to the mean and spread of an IDF, float [vocabulary] (paper 9.1).
-
-        g = mean(idf) - std(idf) (U0 - mean U0) / std U0
-
-    Means and spreads are taken over the whole words that have an IDF. The paper's code takes them over the whole
-    vocabulary, counts a missing IDF as 0, and subtracts mean(idf) instead of adding it; the plain MS columns absorb it.
-    """
-    table, values = word_table(model, idf), u0(model)
-    of_words = values[table.ids]
-    return table.idf.mean() - table.idf.std() * (values - of_words.mean()) / of_words.std()
-
-
-@torch.no_grad()
-def scores_and_matching(model: CrossEncoder, encoding: Encoding) -> tuple[Tensor, Tensor]:
-    """Scores, float [batch], and matching scores, float [layer, batch, head, position], in one forward pass.
-
-    The attention mass on the document is one matrix product a layer, so this costs little more than the pass itself.
-    """
-    output = model.hf(**encoding.inputs, output_attentions=True)
-    document = torch.zeros_like(output.attentions[0][:, :1, :1]).transpose(2, 3)  # [batch, 1, position, 1]
-    for row, span in enumerate(encoding.document_spans):
-        document[row, :, slice(*span)] = 1
-    return output.logits[:, 0], torch.stack([pattern @ document for pattern in output.attentions])[..., 0]
-
-
 @dataclass(frozen=True)
-class PairFeatures:
-    """What is known of each (query, document) pair.
+class Features:
+    """What all variants choose from: one row a (query, document) pair, all heads; padded with 0 at the end.
 
-    `query_ids`, `document_ids`: array [pair]. `scores`: the model's, float [pair]. `matching`: one float array
-    [layer, head, query piece] a pair. `g`: one float array [query piece] a pair. `lexical`: what BM25 needs of a pair.
+    `matching`: float [pair, layer, head, piece], MS. `g`: float [pair, piece], IDF read from U0. `n_pieces`: int
+    [pair]. `tf`, `word_idf`: float [pair, word], for BM25. `n_words`, `lengths`: int [pair], words of query and of
+    document. `avgdl`: mean length of the collection's documents in words. `score`: float [pair], the model's score.
     """
 
     query_ids: np.ndarray
     document_ids: np.ndarray
-    scores: np.ndarray
-    matching: list[np.ndarray]
-    g: list[np.ndarray]
-    lexical: list[LexicalPair] = field(default_factory=list)
+    matching: np.ndarray
+    g: np.ndarray
+    n_pieces: np.ndarray
+    tf: np.ndarray
+    word_idf: np.ndarray
+    n_words: np.ndarray
+    lengths: np.ndarray
+    avgdl: float
+    score: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.scores)
-
-    def rows(self, queries: Iterable[str]) -> np.ndarray:
-        """Numbers of the pairs of some queries: int [pair]."""
-        return np.flatnonzero(np.isin(self.query_ids, list(queries)))
-
-    def summed(self, part: str) -> np.ndarray:
-        """Sums over the pieces: "ms" is sum_i MS, "g_ms" is sum_i g_i MS, both float [pair, layer, head]."""
-        if part == "ms":
-            return np.stack([mass.sum(axis=-1) for mass in self.matching])
-        if part == "g_ms":
-            return np.stack([mass @ g for mass, g in zip(self.matching, self.g, strict=True)])
-        raise UserError(f"unknown part {part!r}: use ms, g_ms or g.")
-
-    def columns(self, heads: Sequence[Head], parts: Sequence[str]) -> np.ndarray:
-        """The linear model's columns: for each part one a head, for "g" (sum_i g_i) one in all, float [pair, column]."""
-        blocks = []
-        for part in parts:
-            if part == "g":
-                blocks.append(np.array([[g.sum()] for g in self.g]))
-            else:
-                layers, numbers = np.array(list(heads), dtype=int).reshape(-1, 2).T
-                blocks.append(self.summed(part)[:, layers, numbers])
-        return np.concatenate(blocks, axis=1)
-
-    def permuted_g(self, seed: int = 0) -> PairFeatures:
-        """The same with g permuted among the pieces of each query, in the same way for all its documents."""
-        order = {}
-        for query, g in zip(self.query_ids, self.g, strict=True):
-            if query not in order:
-                order[query] = np.random.default_rng([seed, len(order)]).permutation(len(g))
-        shuffled = [g[order[query]] for query, g in zip(self.query_ids, self.g, strict=True)]
-        return PairFeatures(self.query_ids, self.document_ids, self.scores, self.matching, shuffled, self.lexical)
-
-
-@dataclass(frozen=True)
-class LexicalPair:
-    """What BM25 needs of a pair. `tf`, `idf`: float [query word]. `length`: the document's, in words. `avgdl`: its mean."""
-
-    tf: np.ndarray
-    idf: np.ndarray
-    length: int
-    avgdl: float
-
-    def bm25(self, k1: float, b: float) -> float:
-        """BM25 of the pair."""
-        return float(self.idf @ tf_factor(self.tf, self.length, self.avgdl, k1, b))
+        return len(self.score)
 
     @property
-    def overlap(self) -> float:
-        """Share of the query's words that stand in the document."""
-        return float((self.tf > 0).mean())
-
-
-def _lexical_pair(index: BM25, query: str, document: str) -> LexicalPair:
-    counts, query_words = Counter(words(document)), words(query)
-    return LexicalPair(np.array([counts[word] for word in query_words], dtype=float),
-                       np.array([index.word_idf(word) for word in query_words]), counts.total(), index.avgdl)
-
-
-def extract(model: CrossEncoder, collection: Collection, chosen: Candidates, g: np.ndarray, batch_size: int = 32,
-            progress: bool = False) -> PairFeatures:
-    """Scores and features of the chosen pairs, one forward pass each. `g`: float [vocabulary], see `idf_from_u0`."""
-    from tqdm.auto import tqdm
-
-    ids = [(query, document) for query, documents in chosen.items() for document in documents]
-    if not ids:
-        raise UserError("no pair to extract features from: choose at least one query with documents.")
-    texts = [(collection.queries[query], collection.documents[document]) for query, document in ids]
-    order = sorted(range(len(ids)), key=lambda number: -len(texts[number][1]))  # like lengths together: less padding
-    scores, matching, weights = np.empty(len(ids)), [None] * len(ids), [None] * len(ids)
-    starts = range(0, len(ids), batch_size)
-    for start in tqdm(starts, desc=f"features, {model.name}", disable=not progress, leave=False):
-        numbers = order[start : start + batch_size]
-        encoding = model.encode([texts[number] for number in numbers])
-        logits, mass = scores_and_matching(model, encoding)
-        scores[numbers] = logits.double().cpu().numpy()
-        mass, pieces = mass.double().cpu().numpy(), encoding.input_ids.cpu().numpy()
-        for row, number in enumerate(numbers):
-            query = slice(*encoding.query_spans[row])
-            matching[number], weights[number] = mass[:, row, :, query].copy(), g[pieces[row, query]]
-    index = BM25(collection.documents)
-    queries, documents = (np.array(side, dtype=object) for side in zip(*ids, strict=True))
-    return PairFeatures(queries, documents, scores, matching, weights, [_lexical_pair(index, *pair) for pair in texts])
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# The linear model
-
-
-def centre(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Take each group's mean off: float [pair] or [pair, column]."""
-    result = np.array(values, dtype=float)
-    for group in np.unique(groups):
-        result[groups == group] -= result[groups == group].mean(axis=0)
-    return result
-
-
-class SemanticBM:
-    """The linear model over some heads. `parts`: its sums, of "ms", "g_ms", "g". `centred`: fit inside queries."""
-
-    def __init__(self, heads: Iterable[Head], parts: Sequence[str] = ("ms", "g_ms"), centred: bool = True,
-                 alphas: Sequence[float] = ALPHAS):
-        self.heads, self.centred, self.alphas = list(heads), centred, alphas
-        self.parts = tuple(sorted(parts, key=lambda part: part == "g"))  # the one column of g comes last
-        if not self.heads and set(self.parts) != {"g"}:
-            raise UserError("SemanticBM needs at least one head: find matching heads first.")
-
-    def fit(self, features: PairFeatures, rows: np.ndarray, target: np.ndarray | None = None) -> SemanticBM:
-        """Ridge regression on the pairs `rows`; `target`: float [pair], default the model's scores."""
-        groups = features.query_ids[rows]
-        if len(set(groups)) < 2:
-            raise UserError("SemanticBM needs pairs of at least two training queries.")
-        x = features.columns(self.heads, self.parts)[rows]
-        y = (features.scores if target is None else target)[rows]
-        if self.centred:
-            x, y = centre(x, groups), centre(y, groups)
-        folds = list(GroupKFold(min(5, len(set(groups)))).split(x, y, groups))
-        self.pipeline = make_pipeline(StandardScaler(), RidgeCV(self.alphas, cv=folds)).fit(x, y)
-        return self
-
-    def predict(self, features: PairFeatures, rows: np.ndarray) -> np.ndarray:
-        """S_hat of the pairs `rows`: float [pair]. After a centred fit only differences inside a query have a meaning."""
-        return self.pipeline.predict(features.columns(self.heads, self.parts)[rows])
+    def queries(self) -> list[str]:
+        """The query ids, in order of first appearance."""
+        return list(dict.fromkeys(self.query_ids.tolist()))
 
     @property
-    def alpha(self) -> float:
-        """The ridge strength that cross-validation over training queries chose, for columns of spread 1."""
-        return float(self.pipeline[-1].alpha_)
+    def heads(self) -> list[Head]:
+        """All heads of the model, as (layer, head)."""
+        return list(product(range(self.matching.shape[1]), range(self.matching.shape[2])))
 
-    def weights(self) -> pd.DataFrame:
-        """What one unit of each column adds to the score: one row a head, one column a part."""
-        per_unit = self.pipeline[-1].coef_ / self.pipeline[0].scale_
-        parts = [part for part in self.parts if part != "g"]
-        by_part = np.array_split(per_unit[: len(parts) * len(self.heads)], len(parts))
-        names = [head_name(*head) for head in self.heads]
-        return pd.DataFrame({"head": names, **dict(zip(parts, by_part, strict=True))})
+    def of_heads(self, heads: Sequence[Head]) -> np.ndarray:
+        """MS of some heads: float [pair, head, piece]."""
+        if not heads:
+            raise UserError("no heads were given: find matching heads first.")
+        layer, head = np.transpose(list(heads))
+        return self.matching[:, layer, head]
+
+    def rows(self, keep: np.ndarray) -> Features:
+        """The same for some pairs: `keep` is a bool array [pair]."""
+        chosen = {name: value[keep] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return replace(self, **chosen)
+
+    def as_run(self, values: np.ndarray) -> dict[str, dict[str, float]]:
+        """A number for each pair as a run: {query id: {document id: number}}."""
+        run: dict[str, dict[str, float]] = {query: {} for query in self.queries}
+        for query, document, value in zip(self.query_ids, self.document_ids, values, strict=True):
+            run[str(query)][str(document)] = float(value)
+        return run
+
+    def pearson_by_query(self, values: np.ndarray) -> dict[str, float]:
+        """{query id: Pearson correlation of `values` [pair] and the model's score over the query's documents}."""
+        return {query: pearson(values[self.query_ids == query], self.score[self.query_ids == query])
+                for query in self.queries}
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Judging a prediction
+def idf_from_u0(model: CrossEncoder, idf: Mapping[str, float]) -> np.ndarray:
+    """g of each piece: -U0 stretched to the mean and standard deviation of an IDF table, float [vocabulary] (9.1).
 
-
-def per_query_pearson(prediction: np.ndarray, scores: np.ndarray, query_ids: np.ndarray) -> dict[str, float]:
-    """Pearson of prediction and score inside each query: {query id: r}.
-
-    A prediction that does not vary counts as 0. A query with fewer than three documents, or whose scores do not vary,
-    gives NaN.
+    The paper's sign keeps -mean(idf) instead of +mean(idf); with free coefficients the fits are the same.
     """
-    result = {}
-    for query in dict.fromkeys(query_ids):
-        own = query_ids == query
-        flat = np.ptp(prediction[own]) <= 1e-12 * max(1.0, np.abs(prediction[own]).max())
-        known = own.sum() >= 3 and np.ptp(scores[own]) > 0
-        result[query] = (0.0 if flat else pearson(prediction[own], scores[own])) if known else float("nan")
-    return result
+    values, found = np.array(list(idf.values())), u0(model)
+    return values.mean() - values.std() * (found - found.mean()) / found.std()
 
 
-def as_run(prediction: np.ndarray, features: PairFeatures, rows: np.ndarray) -> dict[str, dict[str, float]]:
-    """Predictions as a ranking: {query id: {document id: score}}."""
-    run: dict[str, dict[str, float]] = {}
-    for row, value in zip(rows, prediction, strict=True):
-        run.setdefault(features.query_ids[row], {})[features.document_ids[row]] = float(value)
-    return {query: top(scores, len(scores)) for query, scores in run.items()}
+def collect_features(model: CrossEncoder, collection: Collection, run: Run, depth: int = 20,
+                     idf: Mapping[str, float] | None = None, batch_size: int = 16, progress: bool = False) -> Features:
+    """Features and scores of the run's best `depth` documents of each query: one forward pass a pair, for all heads.
+
+    `idf`: the table that g is stretched to (default: the collection's).
+    """
+    pairs = [(query, document) for query, scores in run.items() for document in top(scores, depth)]
+    if not pairs:
+        raise UserError("the run has no documents: there is nothing to collect.")
+    g = idf_from_u0(model, idf_values("collection", collection) if idf is None else idf)
+    texts = [(collection.queries[query], collection.documents[document]) for query, document in pairs]
+    label = f"features, {model.name}" if progress else ""
+    masses, weights, scores = [], [], []
+    for pattern in attention_patterns(model, texts, batch_size, label):
+        masses.append(mass_on_document(pattern).astype(np.float32))
+        weights.append(g[pattern.ids[pattern.query]])
+        scores.append(pattern.score)
+    ids = [np.array(side) for side in zip(*pairs, strict=True)]
+    return Features(*ids, padded(masses), padded(weights), np.array([len(row) for row in weights]),
+                    **_lexical(collection, texts), score=np.array(scores))
 
 
-def tune_bm25(features: PairFeatures, rows: np.ndarray) -> tuple[float, float]:
-    """(k1, b) of the grid with the highest mean Pearson with the model's scores inside the queries of `rows`."""
-    def quality(parameters: tuple[float, float]) -> float:
-        values = bm25_scores(features, rows, *parameters)
-        found = per_query_pearson(values, features.scores[rows], features.query_ids[rows]).values()
-        return float(np.nanmean(list(found)))
-
-    return max(product(K1_GRID, B_GRID), key=quality)
+def padded(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Stack arrays that differ in the length of their last axis, with 0 at the end."""
+    longest = max(row.shape[-1] for row in rows)
+    return np.stack([np.pad(row, [(0, 0)] * (row.ndim - 1) + [(0, longest - row.shape[-1])]) for row in rows])
 
 
-def bm25_scores(features: PairFeatures, rows: np.ndarray, k1: float = 1.2, b: float = 0.75) -> np.ndarray:
-    """BM25 of the pairs `rows`: float [pair]."""
-    return np.array([features.lexical[row].bm25(k1, b) for row in rows])
+def _lexical(collection: Collection, texts: Sequence[tuple[str, str]]) -> dict:
+    """The ingredients of BM25 for each pair."""
+    index = BM25(collection.documents)
+    split = [(words(query), words(document)) for query, document in texts]
+    tf = [np.array([document.count(word) for word in query], dtype=float) for query, document in split]
+    idf = [np.array([index.word_idf(word) for word in query]) for query, _ in split]
+    return {"tf": padded(tf), "word_idf": padded(idf), "n_words": np.array([len(query) for query, _ in split]),
+            "lengths": np.array([len(document) for _, document in split]), "avgdl": index.avgdl}
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# The comparison with its controls
+# Columns: what a variant lets the linear model see
+
+
+def semantic_bm_columns(features: Features, heads: Sequence[Head], g: np.ndarray | None = None) -> np.ndarray:
+    """SemanticBM with shared weights: sums of MS, sums of g MS, sum of g, pieces; float [pair, 2 heads + 2]."""
+    g = features.g if g is None else g
+    matching = features.of_heads(heads)
+    weighted = matching * g[:, None, :]
+    return np.column_stack([matching.sum(-1), weighted.sum(-1), g.sum(-1), features.n_pieces])
+
+
+def matching_columns(features: Features, heads: Sequence[Head]) -> np.ndarray:
+    """Matching scores without IDF: float [pair, heads + 1]."""
+    return np.column_stack([features.of_heads(heads).sum(-1), features.n_pieces])
+
+
+def no_interaction_columns(features: Features, heads: Sequence[Head]) -> np.ndarray:
+    """MS sums beside the sum of g, not multiplied: float [pair, heads + 2]. In a centred fit the same as MS alone."""
+    return np.column_stack([matching_columns(features, heads), features.g.sum(-1)])
+
+
+def weighted_columns(features: Features, heads: Sequence[Head]) -> np.ndarray:
+    """BM25's form alone, sum of g times MS: float [pair, heads]."""
+    return (features.of_heads(heads) * features.g[:, None, :]).sum(-1)
+
+
+def permuted_g(features: Features, rng: np.random.Generator) -> np.ndarray:
+    """g with its values dealt anew to the pieces of each query, the same for all of its documents: [pair, piece]."""
+    g = features.g.copy()
+    for query in features.queries:
+        rows = np.flatnonzero(features.query_ids == query)
+        order = rng.permutation(features.n_pieces[rows[0]])
+        g[np.ix_(rows, np.arange(len(order)))] = features.g[np.ix_(rows, order)]
+    return g
+
+
+def permuted_score(features: Features, rng: np.random.Generator) -> np.ndarray:
+    """The scores dealt anew to the documents of each query: float [pair]."""
+    score = features.score.copy()
+    for query in features.queries:
+        rows = np.flatnonzero(features.query_ids == query)
+        score[rows] = score[rng.permutation(rows)]
+    return score
+
+
+def bm25_scores(features: Features, k1: float, b: float) -> np.ndarray:
+    """BM25 of each pair: float [pair]."""
+    factors = tf_factor(features.tf, features.lengths[:, None], features.avgdl, k1, b)
+    return (features.word_idf * factors).sum(-1)
+
+
+def coverage(features: Features) -> np.ndarray:
+    """Share of the query's words that are in the document: float [pair]."""
+    return (features.tf > 0).sum(-1) / features.n_words
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Fitting, split by query
+
+
+def query_folds(features: Features, n_splits: int = 5, seed: int = 0) -> list[np.ndarray]:
+    """Test rows of each fold, bool [pair]: every query is a test query once, with all of its pairs."""
+    queries = np.array(features.queries)
+    if len(queries) < 2 * n_splits:
+        raise UserError(f"{len(queries)} queries are too few for {n_splits} folds: use at least {2 * n_splits}.")
+    np.random.default_rng(seed).shuffle(queries)
+    return [np.isin(features.query_ids, fold) for fold in np.array_split(queries, n_splits)]
+
+
+def centre_within(values: np.ndarray, query_ids: np.ndarray) -> np.ndarray:
+    """Take each query's mean off: [pair] or [pair, column]. What does not vary in a query becomes exactly 0."""
+    means = pd.DataFrame(values).groupby(query_ids).transform("mean").to_numpy().reshape(np.shape(values))
+    centred = values - means
+    return np.where(np.abs(centred) < 1e-6 * np.maximum(np.abs(means), 1e-6), 0.0, centred)
+
+
+def fit_predict(columns: np.ndarray, target: np.ndarray, query_ids: np.ndarray, test: np.ndarray,
+                centred: bool = True) -> np.ndarray:
+    """Ridge regression on the pairs that are not `test`; predictions for those that are: float [test pair].
+
+    Columns are scaled by their spread in training; the penalty is chosen by cross-validation over training queries. A
+    test query's own mean is taken off its features, never off anything with its scores.
+    """
+    columns = centre_within(columns, query_ids) if centred else columns
+    target = centre_within(target, query_ids) if centred else target
+    train = ~test
+    groups = GroupKFold(4).split(columns[train], groups=query_ids[train])
+    model = make_pipeline(StandardScaler(), RidgeCV(ALPHAS, cv=list(groups)))
+    return model.fit(columns[train], target[train]).predict(columns[test])
+
+
+def cross_predict(features: Features, columns: np.ndarray, folds: Sequence[np.ndarray], centred: bool = True,
+                  target: np.ndarray | None = None) -> np.ndarray:
+    """Predictions for each pair from a fit that has not seen its query: float [pair]."""
+    target = features.score if target is None else target
+    predictions = np.empty(len(features))
+    for test in folds:
+        predictions[test] = fit_predict(columns, target, features.query_ids, test, centred)
+    return predictions
+
+
+def tuned_bm25(features: Features, folds: Sequence[np.ndarray]) -> tuple[np.ndarray, list[tuple[float, float]]]:
+    """BM25 with k1 and b chosen on the training queries of each fold, by mean Pearson: float [pair], chosen (k1, b)."""
+    grid = [bm25_scores(features, k1, b) for k1, b in BM25_GRID]
+    quality = np.array([list(features.pearson_by_query(values).values()) for values in grid])  # [choice, query]
+    predictions, chosen = np.empty(len(features)), []
+    for test in folds:
+        training = ~np.isin(features.queries, features.query_ids[test])
+        best = int(np.argmax(np.nanmean(quality[:, training], axis=1)))
+        predictions[test] = grid[best][test]
+        chosen.append(BM25_GRID[best])
+    return predictions, chosen
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Variants
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """SemanticBM and its controls on test queries.
+class Variants:
+    """What each variant reached on test queries.
 
-    `pearson`, `ndcg`: {variant: {query id: value}}; for random heads the mean over draws. `pooled`: {variant: Pearson
-    over all test pairs}. `draws`: {variant: median Pearson of each draw}. `notes`: tuned values, as text.
+    `pearson`: {variant: {query id: Pearson with the model's score}}; for a variant with several random draws the mean
+    over draws. `draws`: {variant: median over queries, one number a draw}. `runs`: {variant: run} (first draw).
+    `bm25_choice`: (k1, b) of each fold.
     """
 
     pearson: dict[str, dict[str, float]]
-    ndcg: dict[str, dict[str, float]]
-    pooled: dict[str, float]
-    draws: dict[str, np.ndarray]
-    notes: dict[str, str]
+    draws: dict[str, list[float]]
+    runs: dict[str, dict[str, dict[str, float]]]
+    bm25_choice: list[tuple[float, float]]
 
     def table(self, seed: int = 0) -> pd.DataFrame:
-        """One row a variant: median Pearson with 95 % interval over queries, mean, pooled, nDCG@10, queries."""
+        """One row a variant: median and mean over queries with intervals, number of queries, best draw."""
         rows = []
         for name, values in self.pearson.items():
-            median, low, high = bootstrap_median(list(values.values()), seed=seed)
-            known = int(np.isfinite(list(values.values())).sum())
-            rows.append({"variant": name, "median": median, "low": low, "high": high,
-                         "mean": bootstrap_mean(list(values.values()), seed=seed)[0], "pooled": self.pooled[name],
-                         "nDCG@10": bootstrap_mean(list(self.ndcg.get(name, {}).values()) or [np.nan])[0],
-                         "n_queries": known})
+            found = list(values.values())
+            median, mean = bootstrap_median(found, seed=seed), bootstrap_mean(found, seed=seed)
+            rows.append({"variant": name, "median": median[0], "median_low": median[1], "median_high": median[2],
+                         "mean": mean[0], "mean_low": mean[1], "mean_high": mean[2],
+                         "n_queries": int(np.isfinite(found).sum()),
+                         "best_draw": max(self.draws[name]), "draws": len(self.draws[name])})
         return pd.DataFrame(rows)
 
-
-class _Judge:
-    """Collects the measures of each variant on the same test pairs."""
-
-    def __init__(self, features: PairFeatures, rows: np.ndarray, judgements: Mapping[str, Mapping[str, int]] | None):
-        self.features, self.rows, self.judgements = features, rows, judgements
-        self.result = Comparison({}, {}, {}, {}, {})
-
-    def add(self, name: str, *predictions: np.ndarray) -> None:
-        """Measure a variant; several predictions (draws) are measured one by one and averaged in each query."""
-        scores, query_ids = self.features.scores[self.rows], self.features.query_ids[self.rows]
-        found = [per_query_pearson(values, scores, query_ids) for values in predictions]
-        self.result.pearson[name] = _mean_of(found)
-        self.result.pooled[name] = float(np.mean([_pooled(values, scores) for values in predictions]))
-        if self.judgements is not None:
-            runs = [as_run(values, self.features, self.rows) for values in predictions]
-            judged = {query: self.judgements[query] for query in dict.fromkeys(query_ids) if query in self.judgements}
-            self.result.ndcg[name] = _mean_of([ndcg(run, judged) for run in runs])
-        if len(predictions) > 1:
-            self.result.draws[name] = np.array([np.nanmedian(list(values.values())) for values in found])
+    def difference(self, first: str, second: str) -> list[float]:
+        """Pearson of one variant minus that of another, for each query: list [query], for a bootstrap over queries."""
+        return [self.pearson[first][query] - self.pearson[second][query] for query in self.pearson[first]]
 
 
-def _pooled(prediction: np.ndarray, scores: np.ndarray) -> float:
-    return 0.0 if np.ptp(prediction) <= 1e-12 else pearson(prediction, scores)
+def designs(features: Features, heads: Sequence[Head], n_draws: int, seed: int) -> dict[str, list[tuple]]:
+    """{variant: draws}, a draw being (columns [pair, column], target [pair])."""
+    rng, score = np.random.default_rng(seed), features.score
+    others = [head for head in features.heads if head not in set(heads)]
+    few = min(n_draws, 5)
+    fixed = {"SemanticBM": semantic_bm_columns(features, heads),
+             "matching scores only": matching_columns(features, heads),
+             "no interaction": no_interaction_columns(features, heads),
+             "weighted sums only": weighted_columns(features, heads),
+             "all heads": semantic_bm_columns(features, features.heads)}
+    n_draws = n_draws if len(others) >= len(heads) else 0
+    drawn = [[others[k] for k in rng.choice(len(others), len(heads), replace=False)] for _ in range(n_draws)]
+    return {name: [(columns, score)] for name, columns in fixed.items()} | {
+        "random other heads": [(semantic_bm_columns(features, some), score) for some in drawn],
+        "IDF permuted": [(semantic_bm_columns(features, heads, permuted_g(features, rng)), score) for _ in range(few)],
+        "target permuted": [(fixed["SemanticBM"], permuted_score(features, rng)) for _ in range(few)]}
 
 
-def _mean_of(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {query: float(np.mean([values[query] for values in found])) for query in found[0]}
+def evaluate_variants(features: Features, heads: Sequence[Head], seed: int = 0, n_splits: int = 5, centred: bool = True,
+                      n_draws: int = 20, progress: bool = False) -> Variants:
+    """Every variant, fitted on training queries and measured on test queries; each query is a test query once.
+
+    "IDF only" (sum of g, number of pieces) is no variant: it is constant in a query, so it has no correlation there.
+    Its lexical counterpart, "IDF of matched words", is.
+    """
+    folds = query_folds(features, n_splits, seed)
+    predictions = dict(_fitted(features, designs(features, list(heads), n_draws, seed), folds, centred, progress))
+    bm25, choice = tuned_bm25(features, folds)
+    matched = (features.word_idf * (features.tf > 0)).sum(-1)
+    predictions |= {"BM25": [bm25], "IDF of matched words": [matched], "coverage": [coverage(features)]}
+    by_draw = {name: [features.pearson_by_query(values) for values in draws] for name, draws in predictions.items()}
+    runs = {name: features.as_run(draws[0]) for name, draws in predictions.items()}
+    medians = {name: [float(np.nanmedian(list(draw.values()))) for draw in draws] for name, draws in by_draw.items()}
+    return Variants({name: _mean_over_draws(draws) for name, draws in by_draw.items()}, medians,
+                    runs | {"model": features.as_run(features.score)}, choice)
 
 
-def all_heads(features: PairFeatures) -> list[Head]:
-    """Every head of the model that made the features."""
-    n_layers, n_heads = features.matching[0].shape[:2]
-    return list(product(range(n_layers), range(n_heads)))
+def _fitted(features: Features, plans: Mapping[str, list[tuple]], folds: Sequence[np.ndarray], centred: bool,
+            progress: bool) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """(variant, predictions of each draw)."""
+    from tqdm.auto import tqdm
+
+    for name, draws in tqdm(plans.items(), desc="SemanticBM variants", disable=not progress, leave=False):
+        if draws:
+            yield name, [cross_predict(features, columns, folds, centred, target) for columns, target in draws]
 
 
-def draw_heads(pool: Sequence[Head], size: int, n_draws: int = N_DRAWS, seed: int = 0) -> list[list[Head]]:
-    """`n_draws` random sets of `size` heads out of the pool (of all of it, if it is smaller)."""
-    rng, size = np.random.default_rng(seed), min(size, len(pool))
-    return [[pool[number] for number in rng.choice(len(pool), size, replace=False)] for _ in range(n_draws)]
-
-
-def permute_within(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Shuffle the values inside each group."""
-    rng, result = np.random.default_rng(seed), np.array(values)
-    for group in dict.fromkeys(groups):
-        result[groups == group] = rng.permutation(result[groups == group])
-    return result
-
-
-def compare(features: PairFeatures, heads: Sequence[Head], train: Iterable[str], test: Iterable[str],
-            judgements: Mapping[str, Mapping[str, int]] | None = None, centred: bool = True, n_draws: int = N_DRAWS,
-            seed: int = 0) -> Comparison:
-    """SemanticBM over `heads`, fitted on the queries `train`, judged on `test`, with all its controls (paper 9, 12)."""
-    train, test = list(train), list(test)
-    if set(train) & set(test):
-        raise UserError(f"{len(set(train) & set(test))} queries are in training and test: split them by query.")
-    rows, test_rows = features.rows(train), features.rows(test)
-    judge = _Judge(features, test_rows, judgements)
-
-    def fitted(chosen: Sequence[Head], parts=("ms", "g_ms"), source=features, target=None) -> np.ndarray:
-        return SemanticBM(chosen, parts, centred).fit(source, rows, target).predict(source, test_rows)
-
-    judge.add("SemanticBM", fitted(heads))
-    _add_without_parts(judge, features, heads, fitted, n_draws, seed)
-    _add_other_heads(judge, features, heads, fitted, n_draws, seed)
-    _add_lexical(judge, features, rows, test_rows)
-    judge.add("the model itself", features.scores[test_rows])
-    return judge.result
-
-
-def _add_without_parts(judge: _Judge, features: PairFeatures, heads: Sequence[Head], fitted: Callable, n_draws: int,
-                       seed: int) -> None:
-    """Controls that take a part of SemanticBM away."""
-    judge.add("matching scores only", fitted(heads, ("ms",)))
-    judge.add("IDF only", fitted(heads, ("g",)))
-    judge.add("no product", fitted(heads, ("ms", "g")))
-    shuffled = [features.permuted_g(seed + draw) for draw in range(min(n_draws, 5))]
-    judge.add("IDF permuted in the query", *[fitted(heads, source=source) for source in shuffled])
-    targets = [permute_within(features.scores, features.query_ids, seed + draw) for draw in range(min(n_draws, 5))]
-    judge.add("fitted to permuted scores", *[fitted(heads, target=target) for target in targets])
-
-
-def _add_other_heads(judge: _Judge, features: PairFeatures, heads: Sequence[Head], fitted: Callable, n_draws: int,
-                     seed: int) -> None:
-    """Controls that take other heads."""
-    everything = all_heads(features)
-    others = [head for head in everything if head not in set(heads)]
-    judge.add("random heads", *[fitted(chosen) for chosen in draw_heads(everything, len(heads), n_draws, seed)])
-    if others:
-        judge.add("random other heads", *[fitted(chosen) for chosen in draw_heads(others, len(heads), n_draws, seed)])
-    judge.add("all heads", fitted(everything))
-
-
-def _add_lexical(judge: _Judge, features: PairFeatures, rows: np.ndarray, test_rows: np.ndarray) -> None:
-    """Controls that see only words."""
-    k1, b = tune_bm25(features, rows)
-    judge.result.notes["tuned BM25"] = f"k1 = {k1}, b = {b}"
-    judge.add("BM25, tuned", bm25_scores(features, test_rows, k1, b))
-    judge.add("BM25, k1 = 1.2, b = 0.75", bm25_scores(features, test_rows))
-    judge.add("share of query words", np.array([features.lexical[row].overlap for row in test_rows]))
+def _mean_over_draws(draws: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {query: float(np.mean([draw[query] for draw in draws])) for query in draws[0]}
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# The paper's variant: weights for each position, and what a random split over pairs lets through
+# The paper's form: coefficients for each position, and what a split over pairs does
 
 
-def position_columns(features: PairFeatures, rows: np.ndarray, heads: Sequence[Head], n_pieces: int,
-                     with_matching: bool = True) -> np.ndarray:
-    """g_i, MS_h(i) and g_i MS_h(i) for each of the first pieces, nothing summed: float [pair, (1 + 2 heads) pieces]."""
-    layers, numbers = np.array(list(heads), dtype=int).reshape(-1, 2).T
-    columns = []
-    for row in rows:
-        g = features.g[row][:n_pieces]
-        mass = features.matching[row][layers, numbers, :n_pieces]
-        columns.append(np.concatenate([g, mass.ravel(), (g * mass).ravel()]) if with_matching else g)
-    return np.array(columns)
+def cut_queries(collection: Collection, tokenizer, n_pieces: int = 5) -> Collection:
+    """The collection with each query cut to its first words that make exactly `n_pieces` pieces (paper 9.2).
 
-
-def position_fits(features: PairFeatures, heads: Sequence[Head], n_pieces: int = 5, n_splits: int = 20,
-                  seed: int = 0) -> pd.DataFrame:
-    """The paper's fit: least squares with weights for each position, split once by pairs and once by query (9.1, 9.2).
-
-    Queries with at least `n_pieces` pieces, of which the first `n_pieces` are used. Columns: split, features, pearson
-    (over all test pairs, mean of the splits), low, high (middle 95 % of the splits), n_columns, n_pairs, n_queries.
+    Queries where no word ends there are left out. (The paper cuts inside words.)
     """
-    rows = np.flatnonzero([len(g) >= n_pieces for g in features.g])
-    groups = features.query_ids[rows]
-    if len(set(groups)) < 5:
-        raise UserError(f"only {len(set(groups))} queries have {n_pieces} pieces: take fewer pieces or more queries.")
-    table = []
-    for split, name in product(("pairs", "queries"), ("all columns", "g only")):
-        x = position_columns(features, rows, heads, n_pieces, name == "all columns")
-        found = [_position_fit(x, features.scores[rows], groups, split, seed + number) for number in range(n_splits)]
-        low, high = np.quantile(found, [0.025, 0.975])
-        table.append({"split": split, "features": name, "pearson": float(np.mean(found)), "low": low, "high": high,
-                      "n_columns": x.shape[1], "n_pairs": len(rows), "n_queries": len(set(groups))})
-    return pd.DataFrame(table)
+    cut = {}
+    for query, text in collection.queries.items():
+        parts = text.split()
+        starts = (" ".join(parts[:stop]) for stop in range(1, len(parts) + 1))
+        for start in starts:
+            if len(tokenizer(start, add_special_tokens=False)["input_ids"]) == n_pieces:
+                cut[query] = start
+    if not cut:
+        raise UserError(f"no query of {collection.name} can be cut to {n_pieces} pieces: choose another number.")
+    judgements = {query: grades for query, grades in collection.judgements.items() if query in cut}
+    return replace(collection, queries=cut, judgements=judgements)
 
 
-def _position_fit(x: np.ndarray, y: np.ndarray, groups: np.ndarray, split: str, seed: int) -> float:
-    """Pearson on a random fifth of the pairs or of the queries; columns scaled on the whole set, as the paper does."""
-    rng = np.random.default_rng(seed)
-    units = np.arange(len(y)) if split == "pairs" else groups
-    distinct = np.unique(units)
-    test = np.isin(units, rng.choice(distinct, max(1, len(distinct) // 5), replace=False))
-    scaled = StandardScaler().fit_transform(x)
-    return _pooled(LinearRegression().fit(scaled[~test], y[~test]).predict(scaled[test]), y[test])
+def positional_columns(features: Features, heads: Sequence[Head]) -> np.ndarray:
+    """The paper's features: for each position g, MS of each head and g times MS; float [pair, pieces (1 + 2 heads)].
+
+    All queries must have the same number of pieces (paper 9.1).
+    """
+    if len(set(features.n_pieces.tolist())) != 1:
+        raise UserError("coefficients for each position need queries of one length: use cut_queries first.")
+    matching, n = features.of_heads(heads), features.n_pieces[0]
+    per_position = np.concatenate([features.g[:, None], matching, matching * features.g[:, None]], axis=1)[:, :, :n]
+    return per_position.reshape(len(features), -1)
+
+
+def least_squares(columns: np.ndarray, target: np.ndarray, folds: Sequence[np.ndarray]) -> np.ndarray:
+    """Plain least squares on scaled columns, each pair predicted by a fit without its fold: float [pair]."""
+    predictions = np.empty(len(target))
+    for test in folds:
+        model = make_pipeline(StandardScaler(), LinearRegression())
+        predictions[test] = model.fit(columns[~test], target[~test]).predict(columns[test])
+    return predictions
+
+
+def pair_folds(n_pairs: int, n_splits: int = 5, seed: int = 0) -> list[np.ndarray]:
+    """Test rows of each fold when *pairs* are split at random, as in the paper: bool [pair]."""
+    parts = np.array_split(np.random.default_rng(seed).permutation(n_pairs), n_splits)
+    return [np.isin(np.arange(n_pairs), part) for part in parts]
+
+
+def leak_table(features: Features, heads: Sequence[Head], seed: int = 0, n_splits: int = 5) -> pd.DataFrame:
+    """The paper's form under two splits: columns split, features, pooled (Pearson over all pairs), median, n_queries.
+
+    "g alone" knows nothing of the document. If it predicts scores under one split, that split leaks.
+    """
+    n = int(features.n_pieces[0])
+    columns = {"all": positional_columns(features, heads), "g alone": features.g[:, :n]}
+    splits = {"over pairs": pair_folds(len(features), n_splits, seed),
+              "by query": query_folds(features, n_splits, seed)}
+    rows = []
+    for (split, folds), (name, seen) in product(splits.items(), columns.items()):
+        predicted = least_squares(seen, features.score, folds)
+        inside = list(features.pearson_by_query(predicted).values()) if name == "all" else [np.nan]
+        rows.append({"split": split, "features": name, "pooled": pearson(predicted, features.score),
+                     "median": bootstrap_median(inside)[0], "n_queries": len(features.queries)})
+    return pd.DataFrame(rows)
