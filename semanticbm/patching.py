@@ -8,12 +8,13 @@ score moves from S_b to S_p, the overwritten activation carried the difference.
 
     m = (S_patched - S_b) / (S_p - S_b)        0: no effect, 1: all of it; below 0 and above 1 are possible
 
-**Why not just look?** A probe can read a quantity from a layer that later layers never use. Patching asks what the model
-uses: it interferes, and measures the answer of the model.
+**Why not just look?** A probe can read a quantity from a layer that later layers never use. Patching asks what the
+model uses: it interferes, and measures the answer of the model.
 
-**The metric's trap.** It divides by S_p - S_b. Where the two scores are almost equal, m is huge and means nothing. For
-one pair the functions here raise a `UserError` when |S_p - S_b| < `MIN_CHANGE`. For many pairs, do not average m: use the
-ratio of the means, and count the pairs that you leave out (`semanticbm.path_patching.direct_effects_many` reports them).
+**The metric's trap.** It divides by S_p - S_b. Where the two scores are almost equal, m is huge and means nothing.
+For one pair the functions here raise a `UserError` when |S_p - S_b| < `MIN_CHANGE`. For many pairs, do not average m:
+use the ratio of the means, and count the pairs that you leave out (`direct_effects_many` in `semanticbm.path_patching`
+reports them).
 
 **What can be patched**: a *site* in every layer.
 
@@ -34,8 +35,8 @@ both against hooks in plain PyTorch.
 **Attribution patching** (`attribution_patching`) replaces all these runs by one gradient: for a small change of z the
 score changes by (dS/dz) (z_p - z_b). It is quick and it is not exact; measure how well it agrees before you use it.
 
-When it misleads: an effect runs through everything that comes later, so a head with a large effect may only feed the head
-that matters (`semanticbm.path_patching` cuts these wires). Two heads that can stand in for each other both show no
+When it misleads: an effect runs through everything that comes later, so a head with a large effect may only feed the
+head that matters (`semanticbm.path_patching` cuts these wires). Two heads that can stand in for each other both show no
 effect when patched alone. And the patched state is one that no input produces.
 
 Shapes: batch, layer, head, position. Here `variant` counts the patched versions of one input.
@@ -86,17 +87,17 @@ def encode_both(model: CrossEncoder, baselines: Iterable[Pair], perturbed: Itera
         raise UserError(f"{len(first)} baseline pairs and {len(second)} perturbed pairs: give one for one.")
     for number, (one, other) in enumerate(zip(first.lengths.tolist(), second.lengths.tolist(), strict=True)):
         if one != other:
-            raise UserError(f"pair {number}: the baseline has {one} tokens, the perturbed pair has {other}: patching needs "
-                            "equal lengths. Fill up the shorter document with a neutral word such as 'a'.")
+            raise UserError(f"pair {number}: the baseline has {one} tokens, the perturbed pair has {other}: patching "
+                            "needs equal lengths. Fill up the shorter document with a neutral word such as 'a'.")
     return first, second
 
 
 def metric(patched: np.ndarray, baseline: float, perturbed: float, min_change: float = MIN_CHANGE) -> np.ndarray:
-    """m = (S_patched - S_b) / (S_p - S_b) of one pair, any shape; `UserError` if |S_p - S_b| < `min_change` (logits)."""
+    """m = (S_patched - S_b) / (S_p - S_b) of one pair, any shape; `UserError` if |S_p - S_b| < `min_change` logits."""
     change = perturbed - baseline
     if not abs(change) >= min_change:
-        raise UserError(f"the two scores differ by {abs(change):.2g} only (under {min_change:.2g}), so a share of the change "
-                        "has no meaning: take a pair whose scores differ, or use direct_effects_many, which gives logits.")
+        raise UserError(f"the two scores differ by {abs(change):.2g} only (under {min_change:.2g}), so a share of the "
+                        "change has no meaning: take another pair, or use direct_effects_many, which gives logits.")
     return (np.asarray(patched) - baseline) / change
 
 
@@ -200,7 +201,7 @@ def run_from(model: CrossEncoder, first: int, hidden: Tensor, bias: Tensor) -> T
 
 
 def chunks_within(model: CrossEncoder, n_variants: int, n_tokens: int, memory: int) -> Iterator[slice]:
-    """Slices of the variants, so that a batch of them needs about `memory` bytes; each variant has `n_tokens` tokens."""
+    """Slices of the variants, so that a batch of them needs about `memory` bytes; each one has `n_tokens` tokens."""
     size = model.hf.config.intermediate_size + 6 * model.d_model + 2 * model.n_heads * n_tokens
     step = max(1, memory // (size * n_tokens * model.hf.dtype.itemsize))
     return (slice(start, start + step) for start in range(0, n_variants, step))
@@ -215,7 +216,8 @@ def activation_patching(model: CrossEncoder, baseline: Pair, perturbed: Pair, si
     """The metric m after patching one place at a time (section 3.1).
 
     Returns float [layer] for the sites residual, attention and mlp, float [layer, head] for heads. With
-    `positions="each"` a last axis [position] is added. Equal inputs give exactly 0. `UserError` for pairs of unequal length, pairs with (almost) equal
+    `positions="each"` a last axis [position] is added. Equal inputs give exactly 0.
+    `UserError` for pairs of unequal length, for different pairs with (almost) equal
     scores, or an unknown site, method or position.
     """
     check_choice(site, SITES, "site")
@@ -235,7 +237,8 @@ def _places(model: CrossEncoder, site: str, positions: Positions, length: int) -
 
     With positions "each" there is one axis more, before the last two, that says which position is patched.
     """
-    columns = torch.eye(model.n_heads, dtype=torch.bool)[:, None] if site == "heads" else torch.ones(1, 1, dtype=torch.bool)
+    columns = torch.eye(model.n_heads if site == "heads" else 1, dtype=torch.bool)
+    columns = columns[:, None] if site == "heads" else columns
     rows = _rows(positions, length)[..., None]
     if positions == "each":
         columns = columns.unsqueeze(-3)
@@ -316,7 +319,8 @@ def _patched_fast(model, first, second, site: str, places: Tensor, memory: int) 
     return to_numpy(torch.cat(scores))
 
 
-def _enter(model: CrossEncoder, layer: int, site: str, places: Tensor, one: Record, other: Record) -> tuple[Tensor, int]:
+def _enter(model: CrossEncoder, layer: int, site: str, places: Tensor, one: Record,
+           other: Record) -> tuple[Tensor, int]:
     """The patched residual stream [variant, batch, position, d_model], and the layer that it enters."""
     block = layers(model.hf)[layer]
     if site == "residual":
@@ -349,7 +353,7 @@ def gradients(model: CrossEncoder, encoding: Encoding) -> tuple[list[Tensor], li
 def attribution_patching(model: CrossEncoder, baseline: Pair, perturbed: Pair) -> np.ndarray:
     """First-order guess at `activation_patching(..., site="heads")`: float [layer, head], as shares of S_p - S_b.
 
-    sum over positions of (dS/dz at the baseline) (z_p - z_b), divided by S_p - S_b: two runs and one backward run in all.
+    sum over positions of (dS/dz at the baseline) (z_p - z_b), divided by S_p - S_b: two runs and one backward run.
     """
     first, second = encode_both(model, [baseline], [perturbed])
     if same_tokens(first, second).all():

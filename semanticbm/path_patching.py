@@ -25,12 +25,12 @@ This is an identity, not an approximation. The textbook form, one traced run for
 [CLS] has no direct effect at all.
 
 **Many pairs.** `direct_effects_many` and `effects_on_receivers_many` return logits, not shares, so that you can take
-the ratio of means; `left_out` counts the pairs whose own |S_p - S_b| is under a threshold. `path_patching_file` streams any
-number of pairs into a file and can be stopped and started again.
+the ratio of means; `left_out` counts the pairs whose own |S_p - S_b| is under a threshold. `path_patching_file` streams
+any number of pairs into a file and can be stopped and started again.
 
 When it misleads: "direct" includes the MLPs of the [CLS] position after the sender. In a post-LayerNorm model the
-residual stream is rescaled at every layer, so effects of two heads do not add up to the effect of both. And freezing keeps the
-heads at values that belong to another stream: far from the baseline, the frozen model is not the model.
+residual stream is rescaled at every layer, so effects of two heads do not add up to the effect of both. And freezing
+keeps the heads at values that belong to another stream: far from the baseline, the frozen model is not the model.
 
 Shapes: batch, pair, layer, head, position; `row` counts the senders of a batch, row 0 is the run without a sender.
 """
@@ -333,7 +333,8 @@ def direct_effects(model: CrossEncoder, baseline: Pair, perturbed: Pair, method:
                    min_change: float = MIN_CHANGE) -> np.ndarray:
     """Direct effect of every head on the score, as share of the full change: float [layer, head] (section 3.2).
 
-    Equal inputs give exactly 0. `UserError` if the pairs have unequal token lengths, or if |S_p - S_b| < `min_change` logits.
+    Equal inputs give exactly 0. `UserError` if the pairs have unequal token lengths, or if |S_p - S_b| < `min_change`
+    logits.
     """
     return _shares_of_one(*_numerators(model, [baseline], [perturbed], {}, "", method), min_change)
 
@@ -416,7 +417,7 @@ def path_patching_file(model: CrossEncoder, pairs: Iterable[tuple[str, Pair, Pai
     """Effects of every head on a stream of pairs, one line of JSON a pair; returns the number of pairs in the file.
 
     pairs: (id, baseline pair, perturbed pair), read one batch at a time, so memory does not grow with their number.
-    Without receivers the direct effects are measured. A line has `id`, `baseline` and `perturbed` (scores) and `effects`
+    Without receivers the direct effects are measured. A line has `id`, `baseline` and `perturbed` (scores), `effects`
     (S_patched - S_b in logits, [layer][head], null where the head is no sender).
 
     Stop it at any moment, even by force: finished pairs stay, and the next call with the same pairs goes on after them.
