@@ -8,8 +8,11 @@ import torch
 
 import semanticbm
 from semanticbm.compiled import compile_distracted
-from semanticbm.cross_encoder import word_embeddings
+from semanticbm.cross_encoder import parse_head, word_embeddings
 from semanticbm.distracted import PLANTED, ROLES, precision_recall
+from semanticbm.idf import idf_correlations, idf_values
+from semanticbm.path_patching import direct_effects
+from semanticbm.recovery import recover
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +65,49 @@ def test_u0_is_minus_log_idf(planted):
 def test_precision_recall_by_hand():
     assert precision_recall(["0.1", "0.2", "0.3"], ["0.1", "1.1"]) == (1 / 3, 1 / 2)
     assert np.isnan(precision_recall([], ["0.1"])[0])
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Do the methods of the library find the circuit?
+
+
+@pytest.fixture(scope="module", params=[0, 1])
+def recovery(request, small):
+    """The table of `recover` on eight queries for two seeds, which put the heads in different places."""
+    queries = dict(list(small.queries.items())[::2])
+    fewer = replace(small, queries=queries, judgements={query: small.judgements[query] for query in queries})
+    model, heads = compile_distracted(fewer, seed=request.param)
+    table = recover(model, heads, fewer, pairs_per_query=1).set_index(["kind", "role"])
+    return table, heads
+
+
+@pytest.mark.parametrize(("kind", "role"), [
+    ("intervenes", "scoring"), ("intervenes", "feeds the scoring heads"), ("both", "matching"), ("both", "contextual")])
+def test_interventions_recover_the_planted_heads(recovery, kind, role):
+    table, _ = recovery
+    assert (table.loc[(kind, role), "precision"], table.loc[(kind, role), "recall"]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(("role", "decoy"), [("matching", "inert matching"), ("scoring", "inert scoring")])
+def test_looking_alone_finds_the_planted_heads_and_exactly_the_inert_ones(recovery, role, decoy):
+    table, heads = recovery
+    found = set(table.loc[("looks", role), "found"].split(", "))
+    assert found == set(heads[role]) | set(heads[decoy])
+    assert table.loc[("looks", role), "recall"] == 1.0 > table.loc[("looks", role), "precision"]
+
+
+def test_direct_effects_are_one_half_each(small, planted):
+    model, heads = planted
+    query = next(iter(small.queries.values()))
+    rare = max(query.split(), key=model.bm25.word_idf)
+    effects = direct_effects(model, (query, "some plain words fill"), (query, f"some plain words {rare}"))
+    expected = np.zeros((4, 4))
+    for head in heads["scoring"]:
+        expected[parse_head(head)] = 0.5
+    np.testing.assert_allclose(effects, expected, atol=1e-3)
+
+
+def test_u0_correlates_with_idf_as_on_trained_models(small, planted):
+    table = idf_correlations(planted[0], idf_values("collection", small), k=1)
+    assert table.loc[0, "spearman"] < -0.99
+    assert table.loc[0, "pearson"] < -0.9  # the planted number is ln idf, so a straight line misses a little
