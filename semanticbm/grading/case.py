@@ -1,0 +1,75 @@
+"""Inputs for the checks, from a seed: the variant that readers see, and held-out ones.
+
+Variant 0 is what `semanticbm check` and `pytest exercises` use. The held-out variants use the same checks with other
+numbers, other shapes and other random models. They guard against answers made for one input. They are no secret:
+this file is part of the package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+VISIBLE = (0,)
+HELD_OUT = (1, 2)
+SHAPES = ((2, 2, 4), (3, 4, 4), (4, 3, 6))  # layers, heads, numbers per head: one for each variant
+
+
+@dataclass(frozen=True)
+class Case:
+    """One variant of a check's inputs."""
+
+    variant: int
+
+    def pick(self, *options):
+        """The option of this variant: visible first, then held out."""
+        return options[self.variant % len(options)]
+
+    def rng(self, number: int = 0) -> np.random.Generator:
+        """A fresh random generator; the same numbers on every call."""
+        return np.random.default_rng([20250, self.variant, number])
+
+    def model(self):
+        """A small random BERT with one logit, wrapped as a `CrossEncoder` without a tokenizer."""
+        return tiny_model(*SHAPES[self.variant], seed=self.variant)
+
+    def pairs(self, n_pairs: int = 2, query: int = 3, document: int = 5, changed: int = 2) -> tuple[dict, dict]:
+        """Token ids of baseline and perturbed pairs of equal length; they differ in the last document tokens.
+
+        Each is a dictionary of input_ids, attention_mask, token_type_ids: int [batch, position].
+        """
+        rng = self.rng(99)
+        query, document = query + self.variant, document + 2 * self.variant
+        rows = [np.concatenate([[1], rng.integers(5, 50, query), [2], rng.integers(5, 50, document), [2]])
+                for _ in range(n_pairs)]
+        baseline = np.stack(rows)
+        perturbed = baseline.copy()
+        perturbed[:, -1 - changed : -1] = rng.integers(50, 60, (n_pairs, changed))
+        types = np.r_[np.zeros(query + 2, int), np.ones(document + 1, int)]
+        return _tensors(baseline, types), _tensors(perturbed, types)
+
+
+def _tensors(ids: np.ndarray, types: np.ndarray) -> dict:
+    import torch
+
+    return {"input_ids": torch.tensor(ids), "attention_mask": torch.ones(ids.shape, dtype=torch.long),
+            "token_type_ids": torch.tensor(np.tile(types, (len(ids), 1)))}
+
+
+@lru_cache(maxsize=8)
+def tiny_model(n_layers: int, n_heads: int, d_head: int, seed: int):
+    """A random BERT whose weights are large enough that every mistake moves the score."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    from semanticbm.cross_encoder import CrossEncoder
+
+    width = n_heads * d_head
+    config = BertConfig(vocab_size=60, hidden_size=width, num_hidden_layers=n_layers, num_attention_heads=n_heads,
+                        intermediate_size=2 * width, max_position_embeddings=64, num_labels=1, initializer_range=0.5,
+                        attn_implementation="eager")
+    with torch.random.fork_rng():
+        torch.manual_seed(1000 + seed)
+        return CrossEncoder(BertForSequenceClassification(config), None, f"random BERT {n_layers}x{n_heads}")

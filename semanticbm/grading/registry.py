@@ -1,0 +1,125 @@
+"""What an exercise is: a function to write, and checks in order, each with points and hints.
+
+The checks of a file stand in `semanticbm.grading.checks`, one module for each file of exercises. They never see a
+reference answer: what they expect is a number written down, a property (a rare word weighs more than a common one), or
+the result of independent code (rank-bm25, plain PyTorch hooks).
+
+Checks run in order and the first failure ends the exercise, so a reader meets one problem at a time. An exercise is
+worth the points of the checks passed until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+
+from semanticbm.errors import UserError
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter of the book and its file of exercises."""
+
+    number: int
+    file: str
+    page: str
+    label: str
+
+
+CHAPTERS = {chapter.number: chapter for chapter in (
+    Chapter(1, "ex1_bm25", "book/01-bm25.qmd", "sec-bm25"),
+    Chapter(2, "ex2_cross_encoder", "book/02-cross-encoder.qmd", "sec-cross-encoder"),
+    Chapter(3, "ex3_attention_head", "book/03-bm25-is-an-attention-head.qmd", "sec-compiled"),
+    Chapter(4, "ex4_patching", "book/04-cutting-wires.qmd", "sec-patching"),
+    Chapter(5, "ex5_matching", "book/05-matching-heads.qmd", "sec-matching"),
+    Chapter(6, "ex6_idf", "book/06-idf-in-u0.qmd", "sec-idf"),
+    Chapter(7, "ex7_scoring", "book/07-relaying-and-scoring.qmd", "sec-scoring"),
+    Chapter(8, "ex8_semanticbm", "book/08-semanticbm.qmd", "sec-semanticbm"),
+)}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question to an answer. `run(answer, case)` raises `Failed`; `hints` go from vague to exact."""
+
+    name: str
+    points: float
+    hints: tuple[str, ...]
+    run: Callable
+
+
+@dataclass
+class Exercise:
+    """A function that a reader writes: `file.function`, with its checks in order."""
+
+    file: str
+    function: str
+    number: str
+    goal: str
+    difficulty: int
+    minutes: int
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        """The name on the command line, such as "ex1_bm25.idf"."""
+        return f"{self.file}.{self.function}"
+
+    @property
+    def chapter(self) -> Chapter:
+        """The chapter that teaches what the exercise asks."""
+        return CHAPTERS[int(self.number.partition(".")[0])]
+
+    @property
+    def max_points(self) -> float:
+        """The sum over the checks."""
+        return sum(check.points for check in self.checks)
+
+    def check(self, points: float, *hints: str) -> Callable:
+        """Decorator: add a check, named like the function below, with hints from vague to exact."""
+        def register(run: Callable) -> Callable:
+            self.checks.append(Check(run.__name__.strip("_"), points, hints, run))
+            return run
+        return register
+
+
+class ExerciseFile:
+    """The exercises of one chapter, in order."""
+
+    def __init__(self, chapter: int):
+        self.chapter, self.exercises = CHAPTERS[chapter], []
+
+    def exercise(self, function: str, goal: str, difficulty: int, minutes: int) -> Exercise:
+        """Add an exercise; its number follows from its place."""
+        number = f"{self.chapter.number}.{len(self.exercises) + 1}"
+        self.exercises.append(Exercise(self.chapter.file, function, number, goal, difficulty, minutes))
+        return self.exercises[-1]
+
+
+def of_chapter(chapter: int) -> list[Exercise]:
+    """The exercises of a chapter. Its checks are imported on first use: chapter 1 needs no PyTorch."""
+    return import_module(f"semanticbm.grading.checks.{CHAPTERS[chapter].file}").FILE.exercises
+
+
+def all_exercises() -> list[Exercise]:
+    """Every exercise of the book, in order."""
+    return [exercise for chapter in CHAPTERS for exercise in of_chapter(chapter)]
+
+
+def chapter_number(name: str | int) -> int | None:
+    """The chapter meant by 5, "5" or "ex5_matching"; None if it names no chapter."""
+    text = str(name).removesuffix(".py")
+    return next((chapter.number for chapter in CHAPTERS.values() if text in (str(chapter.number), chapter.file)), None)
+
+
+def find(name: str | int) -> list[Exercise]:
+    """The exercises meant by "ex1_bm25.idf", "idf", "1.1", "ex1_bm25" or "1"; `UserError` if there is none."""
+    chapter = chapter_number(name)
+    if chapter:
+        return of_chapter(chapter)
+    found = [exercise for exercise in all_exercises() if str(name) in (exercise.id, exercise.function, exercise.number)]
+    if not found:
+        raise UserError(f"no exercise is called {name!r}: use a name such as ex1_bm25.idf, a number such as 1.1, "
+                        "or a file such as ex1_bm25.")
+    return found
