@@ -158,7 +158,7 @@ def contextual_heads(study: Study) -> dict:
     scoring, matching = study.heads("scoring"), study.heads("matching")
     if not scoring or not any(layer for layer, _ in scoring):
         return missing("no scoring heads were found above the first layer", "path_effect") | {"heads": []}
-    first, second = (tfc1_pairs(study, half, study.size(2, 1)) for half in study.halves)
+    first, second = (tfc1_pairs(study, half[: study.size(40, 5)], 1) for half in study.halves)
     found = find_contextual_heads(study.model, first, scoring, exclude=matching, seed=study.seed, progress=True)
     effects = path_effects_by_query(study.model, second, scoring, KINDS, progress=True)
     result = {"heads": found.heads, "rule": found.rule, "table": found.table.to_dict("records"),
@@ -320,41 +320,65 @@ def _fit_by_draw(masses, place: int, seed: int, n_draws: int = 200) -> np.ndarra
 # SemanticBM
 
 
+def judged_run(study: Study, queries: list[str], depth: int, least: int = 10) -> dict[str, dict[str, float]]:
+    """The judged documents of each query that BM25 puts first, filled up with other documents of BM25 to `least`."""
+    from semanticbm.retrieval import bm25_run
+
+    ranked = bm25_run(study.collection, len(study.collection.documents), queries=queries)
+    run = {}
+    for query, scores in ranked.items():
+        judged = [document for document in scores if document in study.collection.judgements[query]]
+        others = [document for document in scores if document not in study.collection.judgements[query]]
+        chosen = (judged + others[: max(0, least - len(judged))])[:depth]
+        run[query] = {document: scores[document] for document in chosen}
+    return run
+
+
 def semantic_bm(study: Study) -> dict:
-    """SemanticBM and its controls: fitted on the queries on which the heads were chosen, judged on the other half."""
-    from semanticbm.errors import UserError
-    from semanticbm.semantic_bm import candidates, compare, extract, idf_from_u0, position_fits
+    """SemanticBM and its controls on the half of the queries on which the heads were *not* chosen, cross-fitted by query."""
+    from semanticbm.semantic_bm import collect_features, evaluate_variants
 
     heads, keys = study.heads("matching"), ("pearson", "bm25_pearson", "minus_bm25", "minus_random", "ndcg_minus_bm25")
     if not heads:
         return missing("no matching heads were found", *keys)
     sources = u0_sources(study)
-    g = idf_from_u0(study.model, sources.get("msmarco", sources["collection"]))
-    chosen = candidates(study.collection, study.queries, depth=study.size(30, 12))
-    features = extract(study.model, study.collection, chosen, g, progress=True)
-    first, second = study.halves
-    centred, raw = (compare(features, heads, first, second, study.collection.judgements, centred=way,
-                            n_draws=study.size(20, 5), seed=study.seed) for way in (True, False))
+    idf, depth = sources.get("msmarco", sources["collection"]), study.size(25, 12)
+    features = collect_features(study.model, study.collection, judged_run(study, study.halves[1], depth), depth, idf, progress=True)
+    draws = study.size(20, 5)
+    found = evaluate_variants(features, heads, study.seed, n_draws=draws, progress=True)
+    raw = evaluate_variants(features, heads, study.seed, centred=False, n_draws=study.size(5, 2), progress=True)
+    judged = {query: study.collection.judgements[query] for query in study.halves[1]}
+    ndcg = {name: measure(run, judged, "nDCG@10") for name, run in found.runs.items()}
+    return {"centred": found.table(study.seed).to_dict("records"), "raw": raw.table(study.seed).to_dict("records"),
+            "ndcg": {name: bootstrap_mean(list(values.values())) for name, values in ndcg.items()},
+            "by_position": _leak(study, heads, idf), "bm25": found.bm25_choice, "n_pairs": len(features),
+            "findings": _semantic_bm_findings(found, ndcg, study.seed)}
+
+
+def _leak(study: Study, heads: list[Head], idf: dict[str, float], n_pieces: int = 5) -> list[dict]:
+    """The paper's weights for each position on queries cut to one length, split over pairs and by query."""
+    from semanticbm.errors import UserError
+    from semanticbm.semantic_bm import collect_features, cut_queries, leak_table
+
+    cut = cut_queries(study.collection, study.model.tokenizer, n_pieces)
+    queries = [query for query in study.queries if query in cut.queries]
+    run = judged_run(study, queries, study.size(15, 10))
     try:
-        by_position = position_fits(features, heads, 4, seed=study.seed).to_dict("records")
+        features = collect_features(study.model, cut, run, study.size(15, 10), idf, progress=True)
+        return leak_table(features, heads, study.seed).to_dict("records")
     except UserError as error:
-        by_position = [{"note": str(error)}]
-    return {"centred": centred.table(study.seed).to_dict("records"), "raw": raw.table(study.seed).to_dict("records"),
-            "by_position": by_position, "draws": centred.draws, "notes": centred.notes, "n_pairs": len(features),
-            "findings": _semantic_bm_findings(centred, study.seed)}
+        return [{"note": str(error)}]
 
 
-def _semantic_bm_findings(found, seed: int) -> dict[str, Finding]:
-    pearson, ndcg = found.pearson, found.ndcg
-    difference = lambda values, other: [values["SemanticBM"][query] - values[other][query] for query in values["SemanticBM"]]  # noqa: E731
-    permuted = float(np.nanmedian(list(pearson["fitted to permuted scores"].values())))
-    overlap = float(np.nanmedian(list(pearson["share of query words"].values())))
-    best = found.draws.get("random other heads", np.array([np.nan])).max()
-    model_gain = np.mean([ndcg["the model itself"][query] - ndcg["BM25, tuned"][query] for query in ndcg["BM25, tuned"]])
-    return {"pearson": _median(pearson["SemanticBM"], permuted, seed), "bm25_pearson": _median(pearson["BM25, tuned"], overlap, seed),
-            "minus_bm25": finding(difference(pearson, "BM25, tuned"), 0.0, seed),
-            "minus_random": finding(difference(pearson, "random other heads"), 0.0, seed, f"median of the best draw {best:.3f}"),
-            "ndcg_minus_bm25": finding(difference(ndcg, "BM25, tuned"), 0.0, seed, f"the model itself: {model_gain:+.3f}")}
+def _semantic_bm_findings(found, ndcg: dict[str, dict[str, float]], seed: int) -> dict[str, Finding]:
+    gain = [ndcg["SemanticBM"][query] - ndcg["BM25"][query] for query in ndcg["BM25"]]
+    model_gain = np.mean([ndcg["model"][query] - ndcg["BM25"][query] for query in ndcg["BM25"]])
+    permuted, other = "target permuted", "random other heads"
+    return {"pearson": _median(found.pearson["SemanticBM"], float(np.nanmedian(list(found.pearson[permuted].values()))), seed),
+            "bm25_pearson": _median(found.pearson["BM25"], float(np.nanmedian(list(found.pearson["coverage"].values()))), seed),
+            "minus_bm25": finding(found.difference("SemanticBM", "BM25"), 0.0, seed),
+            "minus_random": finding(found.difference("SemanticBM", other), 0.0, seed, f"median of the best draw {max(found.draws[other]):.3f}"),
+            "ndcg_minus_bm25": finding(gain, 0.0, seed, f"the model itself: {model_gain:+.3f}")}
 
 
 def _median(values: dict[str, float], control: float, seed: int) -> Finding:
@@ -362,6 +386,81 @@ def _median(values: dict[str, float], control: float, seed: int) -> Finding:
 
     known = [value for value in values.values() if np.isfinite(value)]
     return Finding(*bootstrap_median(known, seed=seed), len(known), control)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Cutting parts out
+
+
+def ranking_pairs(study: Study, queries: list[str], depth: int) -> list[tuple[str, str]]:
+    """(query id, document id) of the judged documents that BM25 puts first, for measuring rankings."""
+    return [(query, document) for query, row in judged_run(study, queries, depth).items() for document in row]
+
+
+def _texts(study: Study, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(study.collection.queries[query], study.collection.documents[document]) for query, document in pairs]
+
+
+def _ndcg(study: Study, pairs: list[tuple[str, str]], scores: np.ndarray) -> dict[str, float]:
+    run: dict[str, dict[str, float]] = {}
+    for (query, document), score in zip(pairs, scores, strict=True):
+        run.setdefault(query, {})[document] = float(score)
+    return measure(run, {query: study.collection.judgements[query] for query in run}, "nDCG@10")
+
+
+def blocking(study: Study) -> dict:
+    """Forbid [CLS], or the query, to look at the document in all layers; what it does to the ranking."""
+    from semanticbm.ablation import block_attention
+
+    pairs = ranking_pairs(study, study.halves[1], study.size(20, 10))
+    texts = _texts(study, pairs)
+    full = _ndcg(study, pairs, study.model.score_pairs(texts))
+    blocked = {f"{rows} cannot see {columns}": _ndcg(study, pairs, block_attention(study.model, texts, rows, columns, progress=True))
+               for rows, columns in (("cls", "document"), ("query", "document"), ("document", "query"))}
+    change = {name: [values[query] - full[query] for query in full] for name, values in blocked.items()}
+    return {"ndcg": {name: bootstrap_mean(list(values.values())) for name, values in ({"nothing blocked": full} | blocked).items()},
+            "n_pairs": len(pairs), "findings": {"cls_document": finding(
+                change["cls cannot see document"], float(np.mean(change["query cannot see document"])), study.seed)}}
+
+
+def ablation(study: Study) -> dict:
+    """Are the found heads needed, and are they enough? Mean ablation against as many other heads of the same layers."""
+    from semanticbm.ablation import complement, mean_ablation, other_draws, role_means
+
+    heads = sorted({*study.heads("matching"), *study.heads("scoring"), *study.heads("contextual")})
+    total = study.model.n_layers * study.model.n_heads
+    if not heads or 2 * len(heads) > total:
+        return missing(f"{len(heads)} of {total} heads were found: as many others do not exist", "necessity", "sufficiency")
+    first, second = study.halves
+    means = role_means(study.model, _texts(study, ranking_pairs(study, first, 8)), progress=True)
+    pairs = ranking_pairs(study, second[: study.size(40, 8)], study.size(15, 8))
+    texts = _texts(study, pairs)
+    without = lambda removed: mean_ablation(study.model, texts, removed, means, progress=True)  # noqa: E731
+    full, draws = study.model.score_pairs(texts), other_draws(study.model, heads, study.size(10, 3), study.seed)
+    lost = without(heads)
+    lost_others = [without(draw) for draw in draws]
+    alone = without(complement(study.model, heads))
+    alone_others = [without(complement(study.model, draw)) for draw in draws]
+    ndcg = {"full model": _ndcg(study, pairs, full), "found heads ablated": _ndcg(study, pairs, lost), "found heads alone": _ndcg(study, pairs, alone)}
+    others = [_ndcg(study, pairs, scores) for scores in lost_others]
+    necessity = [ndcg["found heads ablated"][query] - np.mean([one[query] for one in others]) for query in ndcg["full model"]]
+    agreement = _order_agreement(pairs, full, alone)
+    control = float(np.nanmean([_order_agreement(pairs, full, scores) for scores in alone_others]))
+    return {"heads": heads, "n_pairs": len(pairs), "n_draws": len(draws),
+            "ndcg": {name: bootstrap_mean(list(values.values())) for name, values in ndcg.items()},
+            "ndcg_other_heads_ablated": [float(np.mean(list(one.values()))) for one in others],
+            "agreement": {"found heads ablated": bootstrap_mean(_order_agreement(pairs, full, lost)),
+                          "other heads ablated": float(np.nanmean([_order_agreement(pairs, full, scores) for scores in lost_others])),
+                          "found heads alone": bootstrap_mean(agreement), "other heads alone": control},
+            "findings": {"necessity": finding(necessity, 0.0, study.seed), "sufficiency": finding(agreement, control, study.seed)}}
+
+
+def _order_agreement(pairs: list[tuple[str, str]], full: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Spearman between two scores inside each query: float [query]."""
+    from semanticbm.evaluation import spearman
+
+    queries = np.array([query for query, _ in pairs])
+    return np.array([spearman(full[queries == query], other[queries == query]) for query in dict.fromkeys(queries)])
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -399,7 +498,7 @@ def _by_kind(study: Study, values: dict[str, float]) -> dict:
 EXPERIMENTS: dict[str, Callable[[Study], dict]] = {
     "u0": u0, "matching_heads": matching_heads, "curves": curves, "effective_bm25": effective, "direct_effects": direct_effects,
     "scoring_attention": scoring_attention, "contextual_heads": contextual_heads, "u0_edit": u0_edit, "semantic_bm": semantic_bm,
-    "hybrid": hybrid}
+    "blocking": blocking, "ablation": ablation, "hybrid": hybrid}
 
 
 # --------------------------------------------------------------------------------------------------------------------
