@@ -1,5 +1,6 @@
 """The book's builder: small books written here are built, checked and broken on purpose."""
 
+import importlib.util
 import json
 import os
 import re
@@ -394,6 +395,52 @@ def test_check_flag_reports_problems_with_exit_code_1_and_builds_nothing(empty_b
     assert commands.book_command(check=True) == 1
     assert "book/new.qmd: not listed in _quarto.yml" in capsys.readouterr().err
     assert not empty_book.output.exists()
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Where torch comes from
+
+
+@pytest.fixture
+def setup_script(monkeypatch):
+    """scripts/setup_environment.py on a Linux machine without GPU, without local files, without a network."""
+    path = ROOT / "scripts" / "setup_environment.py"
+    specification = importlib.util.spec_from_file_location("setup_environment", path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    monkeypatch.setattr(module.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(module, "has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr(module, "torch_among_local_files", lambda: "")
+    monkeypatch.setattr(module, "index_in_reach", lambda _url: False)
+    return module
+
+
+def test_without_any_cpu_build_in_reach_plain_pip_is_used_and_said(setup_script, capsys):
+    assert setup_script.torch_options() == []
+    assert "out of reach" in capsys.readouterr().out
+
+
+def test_the_cpu_index_is_used_where_there_is_no_gpu(setup_script, monkeypatch, capsys):
+    monkeypatch.setattr(setup_script, "index_in_reach", lambda url: url == "https://download.pytorch.org/whl/cpu")
+    assert setup_script.torch_options() == ["--extra-index-url", "https://download.pytorch.org/whl/cpu"]
+    assert "CPU build" in capsys.readouterr().out
+
+
+def test_a_local_cpu_build_comes_before_the_index(setup_script, monkeypatch):
+    monkeypatch.setattr(setup_script, "torch_among_local_files", lambda: "2.13.0+cpu")
+    monkeypatch.setattr(setup_script, "index_in_reach", lambda _url: pytest.fail("the network was asked"))
+    assert setup_script.torch_options() == []
+
+
+def test_with_a_gpu_the_plain_build_is_taken(setup_script, monkeypatch):
+    monkeypatch.setattr(setup_script, "has_nvidia_gpu", lambda: True)
+    monkeypatch.setattr(setup_script, "index_in_reach", lambda _url: pytest.fail("the network was asked"))
+    assert setup_script.torch_options() == []
+
+
+def test_torch_is_pinned_and_quarto_is_no_dependency(setup_script):
+    assert setup_script.torch_requirement() == "torch==2.13.0"
+    assert "quarto" not in (ROOT / "constraints.txt").read_text() + (ROOT / "pyproject.toml").read_text()
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,12 @@ local function chapter_file(meta)
 end
 
 local function exists(meta, path)
-  local root = meta["project-root"] and pandoc.utils.stringify(meta["project-root"]) or os.getenv("QUARTO_PROJECT_DIR") or "."
+  local root = "."
+  if meta["project-root"] then
+    root = pandoc.utils.stringify(meta["project-root"])
+  elseif quarto and quarto.project and quarto.project.directory then
+    root = quarto.project.directory
+  end
   local file = io.open(root .. "/" .. path, "r")
   if file then file:close() end
   return file ~= nil

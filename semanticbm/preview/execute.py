@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -30,6 +30,7 @@ from semanticbm.preview.cells import Cell
 from semanticbm.preview.project import Chapter, Project
 
 CELL_SECONDS = 900
+START_SECONDS = 300
 PACKAGES = ("torch", "transformers", "nnsight", "numpy", "pandas", "matplotlib", "seaborn", "scikit-learn", "peft",
             "ipykernel")
 SETUP = Path(__file__).with_name("kernel_setup.py")
@@ -129,7 +130,7 @@ def kernel_environment(project: Project, threads: int) -> dict[str, str]:
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
         name, equals, value = line.partition("=")
         if equals and not line.startswith("#"):
-            environment.setdefault(name.strip(), value.strip())
+            environment.setdefault(name.strip(), value.strip().strip('"'))
     return environment
 
 
@@ -152,13 +153,13 @@ def _failed_cell(chapter: Chapter, cells: list[Cell], notebook: nbformat.Noteboo
 def execute(project: Project, chapter: Chapter, cells: list[Cell], threads: int = 1) -> Run:
     """Run the cells of one chapter in a fresh kernel and store the result. Raises `CellFailed`."""
     notebook = _notebook(cells)
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3",
+    client = NotebookClient(notebook, timeout=CELL_SECONDS, startup_timeout=START_SECONDS, kernel_name="python3",
                             extra_arguments=["--IPKernelApp.log_level=ERROR"],
                             resources={"metadata": {"path": str(project.root)}})
     begin = time.monotonic()
     try:
         client.execute(env=kernel_environment(project, threads))
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+    except (CellExecutionError, CellTimeoutError, DeadKernelError, RuntimeError) as error:
         raise _failed_cell(chapter, cells, notebook, error) from None
     outputs = [[dict(output) for output in node.outputs] for node in notebook.cells]
     run = Run(outputs[1:-1], round(time.monotonic() - begin, 1))
@@ -167,7 +168,16 @@ def execute(project: Project, chapter: Chapter, cells: list[Cell], threads: int 
     return run
 
 
-def _describe(run: Run) -> str:
+def _run_or_read(project: Project, chapter: Chapter, cells: list[Cell], threads: int, fresh: bool) -> Run:
+    if not cells:
+        return Run([], 0.0)
+    stored = None if fresh else read_cache(project, chapter, cells)
+    return stored or execute(project, chapter, cells, threads)
+
+
+def _describe(run: Run | None) -> str:
+    if run is None:
+        return "FAILED"
     if not run.outputs:
         return "no code"
     return "unchanged, from the cache" if run.cached else f"ran in {run.seconds:.1f} s"
@@ -181,22 +191,18 @@ def run_chapters(project: Project, cells: dict[Chapter, list[Cell]], report: Cal
     """
     cores = os.cpu_count() or 1
     workers = workers or max(1, min(4, cores))
-    runs, failures, done = {}, [], 0
-
-    def one(chapter: Chapter) -> Run:
-        if not cells[chapter]:
-            return Run([], 0.0)
-        stored = None if fresh else read_cache(project, chapter, cells[chapter])
-        return stored or execute(project, chapter, cells[chapter], threads=max(1, cores // workers))
-
-    with ThreadPoolExecutor(workers) as pool:
-        jobs = {chapter: pool.submit(one, chapter) for chapter in cells}
-        for done, (chapter, job) in enumerate(jobs.items(), start=1):
+    threads = max(1, cores // workers)
+    pool = ThreadPoolExecutor(workers)
+    jobs = {pool.submit(_run_or_read, project, chapter, cells[chapter], threads, fresh): chapter for chapter in cells}
+    runs, failures = {}, {}
+    try:
+        for done, job in enumerate(as_completed(jobs), start=1):
+            chapter = jobs[job]
             try:
                 runs[chapter] = job.result()
-                how = _describe(runs[chapter])
             except CellFailed as error:
-                failures.append(str(error))
-                how = "FAILED"
-            report(f"[{done}/{len(cells)}] {chapter.path}: {how}")
-    return runs, failures
+                failures[chapter] = str(error)
+            report(f"[{done}/{len(cells)}] {chapter.path}: {_describe(runs.get(chapter))}")
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return runs, [failures[chapter] for chapter in cells if chapter in failures]
