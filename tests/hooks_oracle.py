@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import torch
 
-Kept = namedtuple("Kept", "score z residual attention mlp")  # each but the score: list [layer] of [batch, position, width]
+Kept = namedtuple("Kept", "score z residual attention mlp")  # lists [layer] of [batch, position, width], but score
 
 
 @contextmanager
