@@ -59,6 +59,8 @@ def show(value) -> str:
         return _array_text(value)
     if isinstance(value, (float, np.floating)):
         return f"{float(value):.6g}"
+    if isinstance(value, dict) and "input_ids" in value:
+        return f"<inputs {shape_text(value['input_ids'].shape)}>"
     if isinstance(value, tuple):
         return "(" + ", ".join(map(show, value)) + ("," if len(value) == 1 else "") + ")"
     if isinstance(value, list) and len(value) <= 12:

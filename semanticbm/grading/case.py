@@ -14,7 +14,7 @@ import numpy as np
 
 VISIBLE = (0,)
 HELD_OUT = (1, 2)
-SHAPES = ((2, 2, 4), (3, 4, 4), (4, 3, 6))  # layers, heads, numbers per head: one for each variant
+SHAPES = ((3, 2, 4), (4, 4, 4), (5, 3, 6))  # layers, heads, numbers per head: one for each variant
 
 
 @dataclass(frozen=True)
