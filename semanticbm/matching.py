@@ -460,6 +460,12 @@ def find_matching_heads(model: CrossEncoder, collection: Collection, queries: It
     queries = list(collection.queries if queries is None else queries)
     curves = tf_curves(model, collection, queries, documents_per_query, seed=seed, progress=progress)
     auc = same_token_auc(model, collection, queries, documents_per_query, seed, progress)
+    return choose_matching_heads(curves, auc, min_rise, min_auc, seed)
+
+
+def choose_matching_heads(curves: Curves, auc: HeadValues, min_rise: float = MIN_RISE, min_auc: float = MIN_AUC,
+                          seed: int = 0) -> FoundHeads:
+    """Apply the rule of this module to `tf_curves` and `same_token_auc` that were measured before."""
     table = matching_table(curves, auc, seed)
     wanted = (table["rise"] >= min_rise) & (table["rise_low"] > 0) & (table["auc"] >= min_auc)
     rule = f"rise of MS >= {min_rise} with interval above 0, same-token AUC >= {min_auc}"

@@ -265,11 +265,12 @@ def few_pairs(diagnostics: Diagnostics, n_queries: int = FEW_QUERIES) -> Diagnos
 
 def find_contextual_heads(model: CrossEncoder, diagnostics: Diagnostics, scoring_heads: Sequence[Head],
                           exclude: Iterable[Head] = (), min_effect: float = MIN_EFFECT, seed: int = 0,
-                          progress: bool = False) -> FoundHeads:
+                          kinds_on: int = FEW_QUERIES, progress: bool = False) -> FoundHeads:
     """Heads that act on the score through q, k and v of the scoring heads (sections 3.3 and 5), strongest first.
 
     `exclude`: heads with another role, usually the matching heads: they stay in the table (column `excluded`) and are
-    not chosen. Columns query, key, value: the mean effect through that input alone, on the pairs of `few_pairs`.
+    not chosen. Columns query, key, value: the mean effect through that input alone, on one pair of `kinds_on` queries.
+    Patching a path costs about thirty forward passes a pair: take few documents a query.
     """
     scoring_heads = list(scoring_heads)
     if not scoring_heads:
@@ -277,7 +278,7 @@ def find_contextual_heads(model: CrossEncoder, diagnostics: Diagnostics, scoring
     effects = path_effects_by_query(model, diagnostics, scoring_heads, KINDS, progress)
     table = _effect_table(effects, seed)
     for kind in KINDS:
-        alone = path_effects_by_query(model, few_pairs(diagnostics), scoring_heads, (kind,), progress)
+        alone = path_effects_by_query(model, few_pairs(diagnostics, kinds_on), scoring_heads, (kind,), progress)
         table[kind] = alone.values.mean(axis=0).reshape(-1)
     banned = set(exclude) | set(scoring_heads)
     table["excluded"] = [pair in banned for pair in zip(table["layer"], table["index"], strict=True)]
