@@ -158,7 +158,7 @@ def contextual_heads(study: Study) -> dict:
     scoring, matching = study.heads("scoring"), study.heads("matching")
     if not scoring or not any(layer for layer, _ in scoring):
         return missing("no scoring heads were found above the first layer", "path_effect") | {"heads": []}
-    first, second = (tfc1_pairs(study, half[: study.size(40, 5)], 1) for half in study.halves)
+    first, second = (tfc1_pairs(study, half[: study.size(40, 4)], 1) for half in study.halves)
     found = find_contextual_heads(study.model, first, scoring, exclude=matching, seed=study.seed, progress=True)
     effects = path_effects_by_query(study.model, second, scoring, KINDS, progress=True)
     result = {"heads": found.heads, "rule": found.rule, "table": found.table.to_dict("records"),
@@ -216,7 +216,7 @@ def u0_edit(study: Study) -> dict:
     """Move the term's vector along U0 and along controls of the same length; the slope of what the term adds."""
     from semanticbm.idf import edit_effects
 
-    pairs = tfc1_pairs(study, study.queries[: study.size(40, 10)], 1).pairs
+    pairs = tfc1_pairs(study, study.queries[: study.size(40, 6)], 1).pairs
     steps = (-2, -1, 0, 1, 2) if not study.quick else (-2, 0, 2)
     run = lambda direction, where="both": edit_effects(  # noqa: E731
         study.model, pairs, steps, where, direction, seed=study.seed, progress=True)
@@ -412,7 +412,7 @@ def blocking(study: Study) -> dict:
     """Forbid [CLS], or the query, to look at the document in all layers; what it does to the ranking."""
     from semanticbm.ablation import block_attention
 
-    pairs = ranking_pairs(study, study.halves[1], study.size(20, 10))
+    pairs = ranking_pairs(study, study.halves[1], study.size(20, 8))
     texts = _texts(study, pairs)
     full = _ndcg(study, pairs, study.model.score_pairs(texts))
     blocked = {f"{rows} cannot see {columns}": _ndcg(study, pairs, block_attention(study.model, texts, rows, columns, progress=True))
@@ -436,7 +436,7 @@ def ablation(study: Study) -> dict:
     pairs = ranking_pairs(study, second[: study.size(40, 8)], study.size(15, 8))
     texts = _texts(study, pairs)
     without = lambda removed: mean_ablation(study.model, texts, removed, means, progress=True)  # noqa: E731
-    full, draws = study.model.score_pairs(texts), other_draws(study.model, heads, study.size(10, 3), study.seed)
+    full, draws = study.model.score_pairs(texts), other_draws(study.model, heads, study.size(10, 2), study.seed)
     lost = without(heads)
     lost_others = [without(draw) for draw in draws]
     alone = without(complement(study.model, heads))
@@ -469,22 +469,32 @@ def _order_agreement(pairs: list[tuple[str, str]], full: np.ndarray, other: np.n
 
 def hybrid(study: Study) -> dict:
     """Recall of BM25, of the backbone's vectors and of both joined; then the same candidates re-ranked by the model."""
-    from semanticbm.retrieval import bm25_run, fuse, rerank, vector_run
+    from semanticbm.retrieval import bm25_run, fuse, vector_run
 
     judged = {query: study.collection.judgements[query] for query in study.queries}
     runs = {"BM25": bm25_run(study.collection, 100, queries=study.queries),
             "vectors": vector_run(study.collection, 100, queries=study.queries, progress=True)}
     runs["hybrid"] = fuse(runs.values())
-    depth = 20
-    reranked = {f"{name} + cross-encoder": rerank(study.model, study.collection, run, depth, progress=True) for name, run in runs.items()}
-    values = {name: {query: measure(run, judged, name=metric)[query] for query in judged}
-              for metric in ("R@10",) for name, run in runs.items()}
-    best = max(("BM25", "vectors"), key=lambda name: np.mean(list(values[name].values())))
-    gain = [values["hybrid"][query] - values[best][query] for query in judged]
+    depth = study.size(20, 10)
+    recall = {name: measure(run, judged, "R@10") for name, run in runs.items()}
+    best = max(("BM25", "vectors"), key=lambda name: np.mean(list(recall[name].values())))
+    gain = [recall["hybrid"][query] - recall[best][query] for query in judged]
     return {"recall": {metric: {name: bootstrap_mean(list(measure(run, judged, metric).values())) for name, run in runs.items()}
                        for metric in ("R@5", "R@10", "R@20", "R@50")},
-            "ndcg": {name: _by_kind(study, measure(run, judged, "nDCG@10")) for name, run in (runs | reranked).items()},
-            "depth": depth, "findings": {"recall_gain": finding(gain, note=f"the better single one is {best}")}}
+            "recall_by_kind": {name: _by_kind(study, values) for name, values in recall.items()},
+            "ndcg": {name: _by_kind(study, measure(run, judged, "nDCG@10")) for name, run in (runs | _reranked(study, runs, depth)).items()},
+            "depth": depth, "findings": {"recall_gain": finding(gain, 0.0, note=f"the better single one is {best}")}}
+
+
+def _reranked(study: Study, runs: dict[str, dict], depth: int) -> dict[str, dict]:
+    """Each run's best `depth` documents in the order of the model's scores; every pair is scored once."""
+    from semanticbm.retrieval import rerank, top
+
+    best = {name: {query: top(scores, depth) for query, scores in run.items()} for name, run in runs.items()}
+    union = {query: {document: 0.0 for run in best.values() for document in run[query]} for query in study.queries}
+    scored = rerank(study.model, study.collection, union, depth * len(runs), progress=True)
+    return {f"{name} + cross-encoder": {query: {document: scored[query][document] for document in row} for query, row in run.items()}
+            for name, run in best.items()}
 
 
 def _by_kind(study: Study, values: dict[str, float]) -> dict:

@@ -177,6 +177,8 @@ def reproduce(model: str = "classroom", collection: str = "classroom", out: str 
               device: str = "auto", seed: int = 0) -> dict:
     """Run, resume or only re-judge a whole reproduction; prints the claims table and returns the report."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=150)  # a file or a pipe has no width of its own
     study = Study(load(model, device), load_collection(collection), Path(out), quick, seed)
     prepare_folder(study)
     console.print(f"model {study.model.name}, collection {study.collection.name}, {len(study.queries)} queries, seed {seed}"
@@ -221,7 +223,7 @@ def claims_table(report: dict) -> Table:
     """The claims table for the terminal."""
     table = Table(title=f"{report['model']} on {report['collection']}: what the paper says, what was measured")
     for column in ("claim", "paper", "measured", "95 % interval", "n", "control", "verdict"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in ("claim", "95 % interval", "verdict"))
     colour = {"reproduced": "green", "not reproduced": "red", "not applicable": "yellow"}
     for row in report["claims"]:
         table.add_row(row["id"], row["paper"], number(row["measured"]), interval(row), str(row["n"]), number(row["control"]),
