@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from semanticbm.preview import commands
 from semanticbm.preview.build import BuildFailed, build_preview
 from semanticbm.preview.check import check_book, static_problems
 from semanticbm.preview.project import find_root, read_project
+from semanticbm.preview.render import text_html
 from semanticbm.preview.site import nested_headings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -197,6 +199,11 @@ shown_only = True
 '''
 
 
+def test_printed_source_is_highlighted_and_other_output_is_not():
+    assert "<span" in text_html("def tf(x):\n    return x\n")
+    assert "<span" not in text_html("default: 1")
+
+
 def test_outputs_are_folded_escaped_and_hidden_as_asked(tmp_path):
     project = write_book(tmp_path, one=OUTPUTS, index=NO_CODE)
     build_preview(project, silent)
@@ -207,6 +214,20 @@ def test_outputs_are_folded_escaped_and_hidden_as_asked(tmp_path):
     assert "a &lt; b" in text
     assert not re.search(r"cell-output stdout[^>]*><code>never shown", text)
     assert "shown_only" in text
+
+
+def test_a_chapter_with_a_notebook_links_to_it_and_to_colab(tmp_path):
+    settings = "repository: https://github.com/somebody/somebook\n" + SETTINGS
+    write_book(tmp_path, settings=settings, one="# One {#sec-one}\n", index=NO_CODE)
+    (tmp_path / "book" / "colab").mkdir()
+    (tmp_path / "book" / "colab" / "01-one.ipynb").write_text("{}")
+    shutil.copytree(ROOT / "book" / "theme", tmp_path / "book" / "theme")
+    project = read_project(tmp_path)
+    build_preview(project, silent)
+    text = page(project.output, "book/01-one.html")
+    assert '<a href="colab/01-one.ipynb" download>' in text and (project.output / "book/colab/01-one.ipynb").is_file()
+    assert "https://colab.research.google.com/github/somebody/somebook/blob/main/book/colab/01-one.ipynb" in text
+    assert "colab" not in page(project.output, "book/a1-more.html").partition("<article")[2]
 
 
 # --------------------------------------------------------------------------------------------------------------------

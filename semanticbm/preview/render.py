@@ -21,11 +21,12 @@ from semanticbm.preview.cells import Cell, is_cell, is_inline_value, read_cell
 from semanticbm.preview.crossref import Label, Numbering, equation_label, resolve
 from semanticbm.preview.project import Chapter, Project
 
-FOLD_LINES = 24
+FOLD_LINES = 40
 CALLOUTS = {"note": "Note", "tip": "Tip", "warning": "Warning", "important": "Important", "caution": "Caution"}
 COLAB_FILTER = Path("book/theme/colab.lua")
 DROP_REFERENCES = Path(__file__).with_name("theme") / "drop-references.lua"
 _DATA_FRAME = re.compile(r'<table[^>]*(class="dataframe|id="T_)')
+_PYTHON_SOURCE = re.compile(r"(@\w|(def|class) \w+[(:])")
 _COLOUR_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -71,7 +72,10 @@ def text_html(text: str, kind: str = "stdout") -> str:
     """Printed output; long ones are folded."""
     text = _COLOUR_CODES.sub("", text).rstrip()
     lines = [line.rsplit("\r", 1)[-1] for line in text.splitlines()]
-    body = f'<pre class="cell-output {kind}"><code>{html.escape(chr(10).join(lines))}</code></pre>'
+    text = "\n".join(lines)
+    body = f'<pre class="cell-output {kind}"><code>{html.escape(text)}</code></pre>'
+    if _PYTHON_SOURCE.match(text):
+        body = f'<div class="cell-output source">{code_html(text, "python")}</div>'
     return fold(body, f"Output: {len(lines)} lines", "output") if len(lines) > FOLD_LINES else body
 
 
@@ -342,11 +346,17 @@ def render(project: Project, chapter: Chapter, document: dict, outputs: list[lis
     references = next((other for other in project.chapters if other.path.stem == "references"), None)
     if references and not is_references:
         body = body.replace('href="#ref-', f'href="{chapter.link_to(references.url)}#ref-')
-    page.html = body
+    page.html = _title(project) + body if chapter.url == "index.html" else body
     notebook = Path("book/colab") / f"{chapter.path.stem}.ipynb"
     if (project.root / notebook).is_file():
         page.files.add(notebook)
     return page
+
+
+def _title(project: Project) -> str:
+    """The book's own title, above the preface."""
+    lines = "".join(f"<p>{html.escape(line)}</p>" for line in (project.title, project.subtitle) if line)
+    return f'<header class="book-title">{lines}</header>\n'
 
 
 def _nocite(keys: set[str]) -> dict:
