@@ -26,6 +26,8 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str):
+    if name == "grading":  # so that a chapter can write semanticbm.grading.exercise_table(5)
+        return import_module("semanticbm.grading")
     if name in _HOMES:
         return getattr(import_module(f"semanticbm.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'semanticbm' has no attribute {name!r}")
