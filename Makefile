@@ -6,10 +6,11 @@
 #
 # PYTHON=...      which Python makes the environment (3.11 or newer; found by itself otherwise)
 # BOOK_FLAGS=...  passed on to `semanticbm book`, for example --preview
-# TEST_FLAGS=...  passed on to pytest
+# TEST_FLAGS=...  passed on to pytest instead of "several files at a time, one thread each"
 
 SHELL := /bin/sh
 STAMP := .venv/setup.stamp
+TEST_FLAGS ?= -n auto --maxprocesses=4 --dist=loadfile
 CANDIDATES := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
 
 .PHONY: setup book test bench clean
@@ -18,7 +19,7 @@ book: setup
 	.venv/bin/semanticbm book $(BOOK_FLAGS)
 
 test: setup
-	.venv/bin/python -m pytest $(TEST_FLAGS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(TEST_FLAGS)
 
 bench: setup
 	.venv/bin/python tests/benchmarks/run.py

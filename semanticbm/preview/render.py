@@ -93,6 +93,12 @@ def table_html(source: str) -> str:
     return fold(body, f"Output: {rows} rows", "output") if rows > 2 * FOLD_LINES else body
 
 
+def markdown_blocks(text: str) -> list[dict]:
+    """An output that came as markdown; tables get a frame that scrolls sideways."""
+    blocks = pandoc.parse_many([text])[0]
+    return [pandoc.div([block], classes=("table-scroll",)) if block["t"] == "Table" else block for block in blocks]
+
+
 def _joined_streams(outputs: list[dict]) -> list[dict]:
     """Outputs with consecutive pieces of one stream put together."""
     joined: list[dict] = []
@@ -125,13 +131,13 @@ class CellRenderer:
             if output["name"] == "stderr" and cell.options.get("warning") is False:
                 return []
             if output["name"] == "stdout" and cell.options.get("output") == "asis":
-                return pandoc.parse_many([output["text"]])[0]
+                return markdown_blocks(output["text"])
             return [pandoc.raw(text_html(output["text"], output["name"]))]
         data = output.get("data", {})
         if "text/html" in data:
             return [pandoc.raw(table_html(data["text/html"]))]
         if "text/markdown" in data:
-            return pandoc.parse_many([data["text/markdown"]])[0]
+            return markdown_blocks(data["text/markdown"])
         if "image/png" in data:
             return [self.picture(name, data, output.get("metadata", {}), str(cell.options.get("fig-alt", "")))]
         return [pandoc.raw(text_html(data["text/plain"]))] if "text/plain" in data else []
