@@ -50,7 +50,7 @@ from semanticbm.matching import Head, attention_patterns, mass_on_document
 from semanticbm.retrieval import top
 
 ALPHAS = (0.1, 1.0, 10.0, 100.0, 1000.0)  # strengths of the ridge penalty that are tried
-BM25_GRID = tuple(product((0.2, 0.5, 0.9, 1.2, 1.6, 2.0, 3.0), (0.0, 0.25, 0.5, 0.75, 1.0)))  # (k1, b)
+BM25_GRID = tuple(product((0.2, 0.5, 0.9, 1.2, 2.0, 3.0, 5.0, 10.0), (0.0, 0.25, 0.5, 0.75, 1.0)))  # (k1, b)
 Run = Mapping[str, Mapping[str, float]]
 
 
@@ -324,12 +324,12 @@ def designs(features: Features, heads: Sequence[Head], n_draws: int, seed: int) 
              "no interaction": no_interaction_columns(features, heads),
              "weighted sums only": weighted_columns(features, heads),
              "all heads": semantic_bm_columns(features, features.heads)}
-    n_draws = n_draws if len(others) >= len(heads) else 0
-    drawn = [[others[k] for k in rng.choice(len(others), len(heads), replace=False)] for _ in range(n_draws)]
+    possible = n_draws if len(others) >= len(heads) else 0
+    drawn = [[others[k] for k in rng.choice(len(others), len(heads), replace=False)] for _ in range(possible)]
     return {name: [(columns, score)] for name, columns in fixed.items()} | {
         "random other heads": [(semantic_bm_columns(features, some), score) for some in drawn],
         "IDF permuted": [(semantic_bm_columns(features, heads, permuted_g(features, rng)), score) for _ in range(few)],
-        "target permuted": [(fixed["SemanticBM"], permuted_score(features, rng)) for _ in range(few)]}
+        "target permuted": [(fixed["SemanticBM"], permuted_score(features, rng)) for _ in range(n_draws)]}
 
 
 def evaluate_variants(features: Features, heads: Sequence[Head], seed: int = 0, n_splits: int = 5, centred: bool = True,
@@ -337,7 +337,8 @@ def evaluate_variants(features: Features, heads: Sequence[Head], seed: int = 0, 
     """Every variant, fitted on training queries and measured on test queries; each query is a test query once.
 
     "IDF only" (sum of g, number of pieces) is no variant: it is constant in a query, so it has no correlation there.
-    Its lexical counterpart, "IDF of matched words", is.
+    Its lexical counterpart, "IDF of matched words", is. "target permuted" is a control of the centred fit only: a raw
+    fit still learns from the differences between queries, which a permutation inside queries leaves as they are.
     """
     folds = query_folds(features, n_splits, seed)
     predictions = dict(_fitted(features, designs(features, list(heads), n_draws, seed), folds, centred, progress))
