@@ -259,8 +259,8 @@ def build(folder: Path, seed: int = 0, validation_questions: int = 40) -> Traini
     removed = sum(len(judged[query]) for query in allowed) - sum(map(len, allowed.values()))
     questions = [question for question in single_answer_questions(folder, random.Random(0))
                  if question.query not in paper_queries and text_key(question.passage) not in protected]
-    check = set(sorted({question.query for question in questions},
-                       key=lambda query: hashlib.sha256(query.encode()).hexdigest())[:validation_questions])
+    distinct = sorted({question.query for question in questions}, key=lambda query: hashlib.sha256(query.encode()).hexdigest())
+    check = set(distinct[: min(validation_questions, len(distinct) // 5)])
     groups = with_hard_negatives([question for question in questions if question.query not in check], rng)
     groups += graded_groups({query: allowed[query] for query in allowed}, list(allowed), rng)
     rng.shuffle(groups)
