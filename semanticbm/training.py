@@ -258,12 +258,14 @@ def train_and_examine(folder: Path, data: Path, recipe: Recipe, examine_it: bool
     """Train (or resume), then measure the adapter on queries it has never seen; writes examination.json beside it."""
     from semanticbm.cross_encoder import load
     from semanticbm.examination import examine
+    from semanticbm.model_card import write_card
 
     adapter = train(folder, data, recipe)
     print(f"adapter written to {adapter}")
     if examine_it:
         report = examine(load(str(adapter)), data)
         _write_json(folder / "examination.json", report)
+        write_card(adapter, report)
         for name, part in report.items():
             for system, row in part["ndcg@10"].items():
                 print(f"{name:10} {system:15} nDCG@10 {row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")

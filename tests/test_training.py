@@ -186,3 +186,16 @@ def test_validation_measure_counts_both_kinds_of_queries():
             return [judgements[query][text] for query, text in pairs]
 
     assert evaluator(Perfect())["ndcg"] == pytest.approx(1.0)
+
+
+def test_the_shipped_card_is_the_one_that_the_files_give():
+    """The card beside the shipped adapter repeats the stored examination, number for number."""
+    from semanticbm.cross_encoder import classroom_folder
+    from semanticbm.model_card import card
+    from semanticbm.results import read_json
+
+    about = json.loads((classroom_folder() / "semanticbm.json").read_text())
+    report = read_json("training/examination.json")["shipped"]
+    assert (classroom_folder() / "README.md").read_text() == card(about, report)
+    assert report["trec-dl"]["queries"] == 30
+    assert report["trec-dl"]["cross-encoder minus"]["bm25"]["mean"] > 0
