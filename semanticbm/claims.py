@@ -63,10 +63,21 @@ def verdict(rule: dict, finding: Finding) -> str:
 def judge(rule: dict, finding: Finding) -> dict:
     """One row of the report: the claim, what was measured, and the verdict; JSON-ready."""
     interval = None if finding.missing else [finding.low, finding.high]
-    return {"id": rule["id"], "statement": rule["statement"], "source": rule["source"], "paper": rule["paper"],
-            "statistic": rule["statistic"], "measured": None if finding.missing else finding.measured, "ci95": interval,
-            "n": finding.n, "control": finding.control, "control_statistic": rule["control"], "rule": describe(rule),
-            "note": finding.note, "verdict": verdict(rule, finding)}
+    return {
+        "id": rule["id"],
+        "statement": rule["statement"],
+        "source": rule["source"],
+        "paper": rule["paper"],
+        "statistic": rule["statistic"],
+        "measured": None if finding.missing else finding.measured,
+        "ci95": interval,
+        "n": finding.n,
+        "control": finding.control,
+        "control_statistic": rule["control"],
+        "rule": describe(rule),
+        "note": finding.note,
+        "verdict": verdict(rule, finding),
+    }
 
 
 def describe(rule: dict) -> str:

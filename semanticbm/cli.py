@@ -16,8 +16,12 @@ import typer
 
 from semanticbm.errors import TruncationWarning, UserError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown",
-                  help="How a neural re-ranker computes a semantic BM25: the library behind the book.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="How a neural re-ranker computes a semantic BM25: the library behind the book.",
+)
 
 Model = Annotated[str, typer.Option("--model", help="compiled, classroom, minilm-l12, a folder, or a hub id")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
@@ -32,29 +36,44 @@ def doctor() -> None:
 
 
 @app.command(epilog='Example: `semanticbm score "river bank" "The bank of the stream is steep." "Banks lend money."`')
-def score(query: Annotated[str, typer.Argument(help="the query")],
-          documents: Annotated[list[str], typer.Argument(metavar="DOC...", help="one or more documents")],
-          model: Model = "classroom", device: Device = "auto",
-          as_json: Annotated[bool, typer.Option("--json", help="print a JSON list")] = False) -> None:
+def score(
+    query: Annotated[str, typer.Argument(help="the query")],
+    documents: Annotated[list[str], typer.Argument(metavar="DOC...", help="one or more documents")],
+    model: Model = "classroom",
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="print a JSON list")] = False,
+) -> None:
     """Score documents for a query: one line a document, score and document separated by a tab."""
     from semanticbm.cross_encoder import check_pairs, load
 
     check_pairs((query, document) for document in documents)
     scores = load(model, device).score(query, documents)
     if as_json:
-        print(json.dumps([{"score": float(value), "document": document}
-                          for value, document in zip(scores, documents, strict=True)], ensure_ascii=False))
+        print(
+            json.dumps(
+                [
+                    {"score": float(value), "document": document}
+                    for value, document in zip(scores, documents, strict=True)
+                ],
+                ensure_ascii=False,
+            )
+        )
         return
     for value, document in zip(scores, documents, strict=True):
         print(f"{value:.4f}\t{' '.join(document.split())}")
 
 
 @app.command(epilog="Example: `semanticbm reproduce --quick --out report`")
-def reproduce(model: Model = "classroom",
-              collection: Annotated[str, typer.Option(help="classroom, a folder in BEIR's layout, an ir_datasets id")] = "classroom",
-              out: Annotated[Path, typer.Option(help="folder for report.json, report.md and figures")] = Path("report"),
-              quick: Annotated[bool, typer.Option("--quick", help="few queries: ends within 3 minutes on 2 cores")] = False,
-              device: Device = "auto", seed: Annotated[int, typer.Option(help="seed of every random choice")] = 0) -> None:
+def reproduce(
+    model: Model = "classroom",
+    collection: Annotated[
+        str, typer.Option(help="classroom, a folder in BEIR's layout, an ir_datasets id")
+    ] = "classroom",
+    out: Annotated[Path, typer.Option(help="folder for report.json, report.md and figures")] = Path("report"),
+    quick: Annotated[bool, typer.Option("--quick", help="few queries: ends within 3 minutes on 2 cores")] = False,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(help="seed of every random choice")] = 0,
+) -> None:
     """Run every experiment of the paper on a model and print the claims table. Call again to resume."""
     from semanticbm.reproduce import reproduce as run
 
@@ -62,8 +81,10 @@ def reproduce(model: Model = "classroom",
 
 
 @app.command(epilog="Example: `semanticbm book --preview`")
-def book(preview: Annotated[bool, typer.Option("--preview", help="build with the project's own preview")] = False,
-         check: Annotated[bool, typer.Option("--check", help="only check the sources: references, labels, cells")] = False) -> None:
+def book(
+    preview: Annotated[bool, typer.Option("--preview", help="build with the project's own preview")] = False,
+    check: Annotated[bool, typer.Option("--check", help="only check the sources: references, labels, cells")] = False,
+) -> None:
     """Build the book into _book/index.html: with Quarto where it is there, else with the preview."""
     from semanticbm.preview.commands import book_command
 
@@ -71,9 +92,13 @@ def book(preview: Annotated[bool, typer.Option("--preview", help="build with the
 
 
 @app.command(epilog="Example: `semanticbm check ex1_bm25.idf --hint 2`")
-def check(exercise: Annotated[str | None, typer.Argument(help="an exercise, such as ex1_bm25.idf; else the next unsolved one")] = None,
-          hint: Annotated[int, typer.Option(help="how many hints to show, from vague to exact")] = 1,
-          folder: Annotated[Path, typer.Option(help="folder with the exercise files")] = Path("exercises")) -> None:
+def check(
+    exercise: Annotated[
+        str | None, typer.Argument(help="an exercise, such as ex1_bm25.idf; else the next unsolved one")
+    ] = None,
+    hint: Annotated[int, typer.Option(help="how many hints to show, from vague to exact")] = 1,
+    folder: Annotated[Path, typer.Option(help="folder with the exercise files")] = Path("exercises"),
+) -> None:
     """Feedback on one exercise: the first thing that is not right yet, and a hint."""
     from semanticbm.grading.commands import check_command
 
@@ -81,11 +106,13 @@ def check(exercise: Annotated[str | None, typer.Argument(help="an exercise, such
 
 
 @app.command(epilog="Example: `semanticbm grade submissions/ --held-out --json points.json`")
-def grade(path: Annotated[Path, typer.Argument(help="a student's folder, or a folder of such folders")] = Path("exercises"),
-          held_out: Annotated[bool, typer.Option("--held-out", help="also run the checks that students do not see")] = False,
-          json_file: Annotated[Path | None, typer.Option("--json", help="write points as JSON")] = None,
-          csv_file: Annotated[Path | None, typer.Option("--csv", help="write points as CSV")] = None,
-          gradescope: Annotated[Path | None, typer.Option(help="write Gradescope's results.json")] = None) -> None:
+def grade(
+    path: Annotated[Path, typer.Argument(help="a student's folder, or a folder of such folders")] = Path("exercises"),
+    held_out: Annotated[bool, typer.Option("--held-out", help="also run the checks that students do not see")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write points as JSON")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="write points as CSV")] = None,
+    gradescope: Annotated[Path | None, typer.Option(help="write Gradescope's results.json")] = None,
+) -> None:
     """Points for the exercises of one student or of a folder of students."""
     from semanticbm.grading.commands import grade_command
 
@@ -93,12 +120,16 @@ def grade(path: Annotated[Path, typer.Argument(help="a student's folder, or a fo
 
 
 @app.command(epilog="Example: `semanticbm train --out runs/seed1 --seed 1 --data ../data`")
-def train(out: Annotated[Path, typer.Option(help="folder of the run: checkpoints, log, adapter")] = Path("runs/classroom"),
-          data: Annotated[Path | None, typer.Option(help="folder with the training data, else SEMANTICBM_DATA")] = None,
-          loss: Annotated[str, typer.Option(help="softmax+cosine, softmax or bce")] = "softmax+cosine",
-          seed: Annotated[int, typer.Option(help="seed of data order, crops, negatives and weights")] = 0,
-          max_steps: Annotated[int | None, typer.Option(help="optimiser steps, 48 pairs each; default: the shipped recipe")] = None,
-          examine: Annotated[bool, typer.Option(help="measure the adapter on the held-out queries after training")] = True) -> None:
+def train(
+    out: Annotated[Path, typer.Option(help="folder of the run: checkpoints, log, adapter")] = Path("runs/classroom"),
+    data: Annotated[Path | None, typer.Option(help="folder with the training data, else SEMANTICBM_DATA")] = None,
+    loss: Annotated[str, typer.Option(help="softmax+cosine, softmax or bce")] = "softmax+cosine",
+    seed: Annotated[int, typer.Option(help="seed of data order, crops, negatives and weights")] = 0,
+    max_steps: Annotated[
+        int | None, typer.Option(help="optimiser steps, 48 pairs each; default: the shipped recipe")
+    ] = None,
+    examine: Annotated[bool, typer.Option(help="measure the adapter on the held-out queries after training")] = True,
+) -> None:
     """Train the classroom model again from the backbone and the real pairs. Call again to resume."""
     from semanticbm.training_data import data_folder
 

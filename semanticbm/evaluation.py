@@ -50,8 +50,9 @@ def ndcg(run: Run, judgements: Judgements, k: int = 10) -> dict[str, float]:
     return measure(run, judgements, f"nDCG@{k}")
 
 
-def bootstrap(values: Sequence[float], statistic: Callable = np.mean, n: int = 2000, seed: int = 0,
-              level: float = 0.95) -> tuple[float, float, float]:
+def bootstrap(
+    values: Sequence[float], statistic: Callable = np.mean, n: int = 2000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float, float]:
     """A statistic with its percentile bootstrap interval: (value, low, high).
 
     `values`: one number per query; NaNs (queries where the number is not defined) are left out. `statistic` takes an
@@ -77,8 +78,9 @@ def bootstrap_median(values: Sequence[float], n: int = 2000, seed: int = 0) -> t
     return bootstrap(values, np.median, n, seed)
 
 
-def paired_bootstrap(first: Mapping[str, float], second: Mapping[str, float], n: int = 2000,
-                     seed: int = 0) -> tuple[float, float, float]:
+def paired_bootstrap(
+    first: Mapping[str, float], second: Mapping[str, float], n: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
     """Mean of first - second over the queries that both have, with its 95 % interval: (difference, low, high).
 
     The same queries are drawn for both sides, so the spread between easy and hard queries cancels.
@@ -103,6 +105,8 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> float:
 def partial_correlation(x: Sequence[float], y: Sequence[float], controls: np.ndarray) -> float:
     """Pearson correlation of x and y after a linear fit on the controls [sample, control] is taken off both."""
     design = np.column_stack([np.ones(len(np.asarray(x))), np.asarray(controls, dtype=float)])
-    residual = [side - design @ np.linalg.lstsq(design, side, rcond=None)[0]
-                for side in (np.asarray(x, dtype=float), np.asarray(y, dtype=float))]
+    residual = [
+        side - design @ np.linalg.lstsq(design, side, rcond=None)[0]
+        for side in (np.asarray(x, dtype=float), np.asarray(y, dtype=float))
+    ]
     return pearson(*residual)

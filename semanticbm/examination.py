@@ -35,9 +35,12 @@ def held_out_collection(folder: Path) -> Collection:
     judged = training_data.trec_dl(folder)
     held_out = training_data.split_queries(judged)["held_out"]
     identifiers = {text: f"p{number}" for number, text in enumerate(sorted({t for q in held_out for t in judged[q]}))}
-    return Collection("held-out TREC-DL", {identifier: text for text, identifier in identifiers.items()},
-                      {query: query for query in held_out},
-                      {query: {identifiers[text]: grade for text, grade in judged[query].items()} for query in held_out})
+    return Collection(
+        "held-out TREC-DL",
+        {identifier: text for text, identifier in identifiers.items()},
+        {query: query for query in held_out},
+        {query: {identifiers[text]: grade for text, grade in judged[query].items()} for query in held_out},
+    )
 
 
 def msmarco_idf(folder: Path) -> dict[str, float]:
@@ -52,39 +55,53 @@ def table_bm25(query: str, documents: dict[str, str], idf: dict[str, float], avg
     scores = {}
     for identifier, text in documents.items():
         counts = Counter(words(text))
-        scores[identifier] = sum(idf.get(word, rarest) * float(tf_factor(counts[word], counts.total(), avgdl))
-                                 for word in words(query))
+        scores[identifier] = sum(
+            idf.get(word, rarest) * float(tf_factor(counts[word], counts.total(), avgdl)) for word in words(query)
+        )
     return scores
 
 
 def judged_only(collection: Collection, run: Run) -> Run:
     """Keep the judged documents of each query."""
-    return {query: {document: score for document, score in scores.items() if document in collection.judgements[query]}
-            for query, scores in run.items()}
+    return {
+        query: {document: score for document, score in scores.items() if document in collection.judgements[query]}
+        for query, scores in run.items()
+    }
 
 
 def trec_dl(model: CrossEncoder, folder: Path) -> dict[str, Run]:
     """Runs over the judged passages of the held-out queries, by system."""
     collection, idf = held_out_collection(folder), msmarco_idf(folder)
     own = BM25(collection.documents)
-    pool = {query: {document: 0.0 for document in collection.judgements[query]} for query in collection.queries}
+    pool = {query: dict.fromkeys(collection.judgements[query], 0.0) for query in collection.queries}
     everything = len(collection.documents)
     return {
-        "random": {query: dict(zip(docs, np.random.default_rng(0).random(len(docs)), strict=True)) for query, docs in pool.items()},
+        "random": {
+            query: dict(zip(docs, np.random.default_rng(0).random(len(docs)), strict=True))
+            for query, docs in pool.items()
+        },
         "bm25, own IDF": judged_only(collection, bm25_run(collection, everything)),
-        "bm25": {query: table_bm25(query, {d: collection.documents[d] for d in docs}, idf, own.avgdl) for query, docs in pool.items()},
+        "bm25": {
+            query: table_bm25(query, {d: collection.documents[d] for d in docs}, idf, own.avgdl)
+            for query, docs in pool.items()
+        },
         "cosine": judged_only(collection, vector_run(collection, everything)),
-        "cross-encoder": rerank(model, collection, pool, depth=everything, progress=True)}
+        "cross-encoder": rerank(model, collection, pool, depth=everything, progress=True),
+    }
 
 
 def cranfield(folder: Path) -> Collection:
     """The Cranfield abstracts. Its judgements count queries from 1 in file order, whatever their printed number."""
     source = re.sub(r"&(?!\w+;)", "&amp;", (folder / "cranfield" / "cran.all.1400.xml").read_text(encoding="utf-8"))
     root = ElementTree.fromstring(source if source.lstrip().startswith(("<?xml", "<xml")) else f"<xml>{source}</xml>")
-    documents = {doc.findtext("docno").strip(): " ".join((doc.findtext("text") or "").split()) for doc in root.iter("doc")}
+    documents = {
+        doc.findtext("docno").strip(): " ".join((doc.findtext("text") or "").split()) for doc in root.iter("doc")
+    }
     documents = {identifier: text for identifier, text in documents.items() if words(text)}
     tops = ElementTree.parse(folder / "cranfield" / "cran.qry.xml").getroot().iter("top")
-    queries = {str(number): " ".join(node.findtext("title").split()).rstrip(" .") for number, node in enumerate(tops, start=1)}
+    queries = {
+        str(number): " ".join(node.findtext("title").split()).rstrip(" .") for number, node in enumerate(tops, start=1)
+    }
     judgements: dict[str, dict[str, int]] = {}
     for line in (folder / "cranfield" / "cranqrel.trec.txt").read_text(encoding="utf-8").splitlines():
         query, _, document, grade = line.split()
@@ -111,8 +128,9 @@ def scifact(folder: Path) -> Collection:
     return Collection("scifact", documents, queries, judgements)
 
 
-def rerank_examination(model: CrossEncoder, collection: Collection, depth: int, queries: int | None = None,
-                       cosine: bool = True) -> dict[str, Run]:
+def rerank_examination(
+    model: CrossEncoder, collection: Collection, depth: int, queries: int | None = None, cosine: bool = True
+) -> dict[str, Run]:
     """Runs of BM25, of the cross-encoder over BM25's best `depth`, and of the cosine over the same candidates."""
     chosen = list(collection.judged_queries)
     if queries is not None and queries < len(chosen):
@@ -126,10 +144,16 @@ def rerank_examination(model: CrossEncoder, collection: Collection, depth: int, 
 
 def _cosine_rerank(collection: Collection, first: Run) -> Run:
     encoder, wanted = VectorEncoder(), sorted({document for scores in first.values() for document in scores})
-    vectors = dict(zip(wanted, encoder.vectors([collection.documents[document] for document in wanted], progress=True), strict=True))
+    vectors = dict(
+        zip(
+            wanted, encoder.vectors([collection.documents[document] for document in wanted], progress=True), strict=True
+        )
+    )
     asked = encoder.vectors([collection.queries[query] for query in first])
-    return {query: {document: float(vector @ vectors[document]) for document in first[query]}
-            for query, vector in zip(first, asked, strict=True)}
+    return {
+        query: {document: float(vector @ vectors[document]) for document in first[query]}
+        for query, vector in zip(first, asked, strict=True)
+    }
 
 
 def summarise(runs: dict[str, Run], judgements: dict[str, dict[str, int]]) -> dict:
@@ -137,17 +161,27 @@ def summarise(runs: dict[str, Run], judgements: dict[str, dict[str, int]]) -> di
     queries = set(runs["cross-encoder"])
     judged = {query: grades for query, grades in judgements.items() if query in queries}
     values = {name: ndcg(run, judged) for name, run in runs.items()}
-    rows = {name: dict(zip(("mean", "low", "high"), bootstrap_mean(list(value.values())), strict=True)) for name, value in values.items()}
-    differences = {name: dict(zip(("mean", "low", "high"), paired_bootstrap(values["cross-encoder"], value), strict=True))
-                   for name, value in values.items() if name != "cross-encoder"}
+    rows = {
+        name: dict(zip(("mean", "low", "high"), bootstrap_mean(list(value.values())), strict=True))
+        for name, value in values.items()
+    }
+    differences = {
+        name: dict(zip(("mean", "low", "high"), paired_bootstrap(values["cross-encoder"], value), strict=True))
+        for name, value in values.items()
+        if name != "cross-encoder"
+    }
     return {"queries": len(values["cross-encoder"]), "ndcg@10": rows, "cross-encoder minus": differences}
 
 
-def examine(model: CrossEncoder, folder: Path, depth: int = 100, other_depth: int = 20, other_queries: int = 100) -> dict:
+def examine(
+    model: CrossEncoder, folder: Path, depth: int = 100, other_depth: int = 20, other_queries: int = 100
+) -> dict:
     """All four examinations: {name: summary}. `depth` for the classroom collection, `other_depth` for the others."""
     report = {"trec-dl": summarise(trec_dl(model, folder), held_out_collection(folder).judgements)}
     classroom = load_collection("classroom")
-    report["classroom"] = summarise(rerank_examination(model, classroom, depth), classroom.judgements) | {"depth": depth}
+    report["classroom"] = summarise(rerank_examination(model, classroom, depth), classroom.judgements) | {
+        "depth": depth
+    }
     for name, collection in (("cranfield", cranfield(folder)), ("scifact", scifact(folder))):
         runs = rerank_examination(model, collection, other_depth, other_queries)
         report[name] = summarise(runs, collection.judgements) | {"depth": other_depth}
@@ -176,17 +210,31 @@ def first_stages(collection: Collection, cutoffs: tuple[int, ...] = (10, 20, 100
     """Recall of BM25, of vectors and of both fused, and how often each finds what the other misses: JSON-ready."""
     queries = list(collection.judged_queries)
     judged = {query: collection.judgements[query] for query in queries}
-    runs = {"BM25": bm25_run(collection, 200, queries=queries),
-            "vectors": vector_run(collection, 200, queries=queries, progress=True)}
+    runs = {
+        "BM25": bm25_run(collection, 200, queries=queries),
+        "vectors": vector_run(collection, 200, queries=queries, progress=True),
+    }
     runs["hybrid"] = fuse(runs.values(), 200)
-    report: dict = {"collection": collection.name, "documents": len(collection.documents), "queries": len(queries), "recall": {}}
+    report: dict = {
+        "collection": collection.name,
+        "documents": len(collection.documents),
+        "queries": len(queries),
+        "recall": {},
+    }
     for cutoff in cutoffs:
         values = {name: measure(run, judged, f"R@{cutoff}") for name, run in runs.items()}
         best = max(("BM25", "vectors"), key=lambda name: np.mean(list(values[name].values())))
         report["recall"][str(cutoff)] = {
-            **{name: dict(zip(("mean", "low", "high"), bootstrap_mean(list(value.values())), strict=True)) for name, value in values.items()},
-            "hybrid minus better": dict(zip(("mean", "low", "high"), paired_bootstrap(values["hybrid"], values[best]), strict=True)),
-            "better": best, "found only by": _only_found(runs, judged, cutoff)}
+            **{
+                name: dict(zip(("mean", "low", "high"), bootstrap_mean(list(value.values())), strict=True))
+                for name, value in values.items()
+            },
+            "hybrid minus better": dict(
+                zip(("mean", "low", "high"), paired_bootstrap(values["hybrid"], values[best]), strict=True)
+            ),
+            "better": best,
+            "found only by": _only_found(runs, judged, cutoff),
+        }
     return report
 
 
@@ -203,5 +251,7 @@ def _only_found(runs: dict[str, Run], judged: dict[str, dict[str, int]], cutoff:
 
 def first_stage_examination(folder: Path) -> list[dict]:
     """`first_stages` on the classroom collection and on three collections of others."""
-    return [first_stages(collection) for collection in
-            (load_collection("classroom"), cranfield(folder), scifact(folder), nfcorpus(folder))]
+    return [
+        first_stages(collection)
+        for collection in (load_collection("classroom"), cranfield(folder), scifact(folder), nfcorpus(folder))
+    ]

@@ -8,6 +8,7 @@ measured on the other.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -37,7 +38,12 @@ def missing(note: str, *keys: str) -> dict:
 def other_heads(study: Study, heads: list[Head], same_layers: bool = False) -> list[Head]:
     """All heads but these; with `same_layers` only those that share a layer with one of them."""
     allowed = {layer for layer, _ in heads} if same_layers else set(range(study.model.n_layers))
-    return [(layer, head) for layer in sorted(allowed) for head in range(study.model.n_heads) if (layer, head) not in set(heads)]
+    return [
+        (layer, head)
+        for layer in sorted(allowed)
+        for head in range(study.model.n_heads)
+        if (layer, head) not in set(heads)
+    ]
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -55,8 +61,12 @@ def matching_heads(study: Study) -> dict:
     auc = same_token_auc(study.model, study.collection, second, seed=study.seed, progress=True)
     chosen = np.array([auc.values[:, layer, head] for layer, head in found.heads])
     others = np.array([auc.values[:, layer, head] for layer, head in other_heads(study, found.heads)])
-    return {"heads": found.heads, "rule": found.rule, "table": found.table.to_dict("records"),
-            "findings": {"auc": finding(np.nanmean(chosen, axis=0), float(np.nanmean(others)))}}
+    return {
+        "heads": found.heads,
+        "rule": found.rule,
+        "table": found.table.to_dict("records"),
+        "findings": {"auc": finding(np.nanmean(chosen, axis=0), float(np.nanmean(others)))},
+    }
 
 
 def curves(study: Study) -> dict:
@@ -70,13 +80,22 @@ def curves(study: Study) -> dict:
     arguments = {"queries": second, "seed": study.seed, "progress": True}
     tf = tf_curves(study.model, study.collection, **arguments)
     length = length_curves(study.model, study.collection, **arguments)
-    result = {"tf": _curve(tf, heads), "length": _curve(length, heads), "findings": {
-        "saturation": _saturation(tf, heads), "length": _length(length, heads)}}
+    result = {
+        "tf": _curve(tf, heads),
+        "length": _curve(length, heads),
+        "findings": {"saturation": _saturation(tf, heads), "length": _length(length, heads)},
+    }
     if not study.collection.synonyms:
         result["findings"]["semantic"] = Finding(None, note="the collection has no synonym list")
         return result
-    similar = similarity_curves(study.model, study.collection, study.queries, documents_per_query=study.size(5, 2),
-                                seed=study.seed, progress=True)
+    similar = similarity_curves(
+        study.model,
+        study.collection,
+        study.queries,
+        documents_per_query=study.size(5, 2),
+        seed=study.seed,
+        progress=True,
+    )
     result["similarity"] = _curve(similar, heads)
     result["findings"]["semantic"] = _semantic(similar, heads)
     return result
@@ -84,8 +103,15 @@ def curves(study: Study) -> dict:
 
 def _curve(curve, heads: list[Head]) -> dict:
     per_head = {f"{layer}.{head}": curve.matching[:, layer, head].mean(axis=0) for layer, head in heads}
-    return {"x": list(curve.x), "matching": curve.of_heads(heads).mean(axis=0), "other": curve.of_other_heads(heads).mean(axis=0),
-            "by_head": per_head, "score": curve.scores.mean(axis=0), "n": len(curve.query_ids), "skipped": dict(curve.skipped)}
+    return {
+        "x": list(curve.x),
+        "matching": curve.of_heads(heads).mean(axis=0),
+        "other": curve.of_other_heads(heads).mean(axis=0),
+        "by_head": per_head,
+        "score": curve.scores.mean(axis=0),
+        "n": len(curve.query_ids),
+        "skipped": dict(curve.skipped),
+    }
 
 
 def _saturation(tf, heads: list[Head]) -> Finding:
@@ -104,8 +130,11 @@ def _semantic(similar, heads: list[Head]) -> Finding:
     gain = lambda values: values[:, place["synonym"]] - values[:, place["random"]]  # noqa: E731
     of_heads = similar.of_heads(heads)
     same = (of_heads[:, place["same"]] - of_heads[:, place["random"]]).mean()
-    return finding(gain(of_heads), float(gain(similar.of_other_heads(heads)).mean()),
-                   note=f"the same word instead of a synonym gives {same:+.3f}")
+    return finding(
+        gain(of_heads),
+        float(gain(similar.of_other_heads(heads)).mean()),
+        note=f"the same word instead of a synonym gives {same:+.3f}",
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -129,16 +158,34 @@ def direct_effects(study: Study) -> dict:
     found = find_scoring_heads(study.model, first, seed=study.seed, progress=True)
     effects = direct_effects_by_query(study.model, second, progress=True)
     if not found.heads:
-        return missing("no head fulfils the rule for scoring heads", "strongest", "late_share") | {"heads": [], "rule": found.rule}
+        return missing("no head fulfils the rule for scoring heads", "strongest", "late_share") | {
+            "heads": [],
+            "rule": found.rule,
+        }
     (layer, head), others = found.heads[0], np.ones(effects.values.shape[1:], dtype=bool)
     others[layer, head] = False
     mean, low, high = intervals(effects.values, study.seed)
-    return {"heads": found.heads, "rule": found.rule, "table": found.table.to_dict("records"), "mean": mean, "low": low, "high": high,
-            "n_queries": len(effects.query_ids), "n_pairs": effects.n_pairs, "queries_left_out": effects.lost,
-            "skipped": dict(second.skipped), "by_layer": effects.values.sum(axis=2).mean(axis=0),
-            "findings": {"strongest": finding(effects.values[:, layer, head], float(effects.values.mean(axis=0)[others].mean()),
-                                              note=f"strongest head: {layer}.{head}"),
-                         "late_share": _late_share(effects.values, study.seed)}}
+    return {
+        "heads": found.heads,
+        "rule": found.rule,
+        "table": found.table.to_dict("records"),
+        "mean": mean,
+        "low": low,
+        "high": high,
+        "n_queries": len(effects.query_ids),
+        "n_pairs": effects.n_pairs,
+        "queries_left_out": effects.lost,
+        "skipped": dict(second.skipped),
+        "by_layer": effects.values.sum(axis=2).mean(axis=0),
+        "findings": {
+            "strongest": finding(
+                effects.values[:, layer, head],
+                float(effects.values.mean(axis=0)[others].mean()),
+                note=f"strongest head: {layer}.{head}",
+            ),
+            "late_share": _late_share(effects.values, study.seed),
+        },
+    }
 
 
 def _late_share(values: np.ndarray, seed: int, n_draws: int = 1000) -> Finding:
@@ -161,16 +208,27 @@ def contextual_heads(study: Study) -> dict:
     first, second = (tfc1_pairs(study, half[: study.size(40, 4)], 1) for half in study.halves)
     found = find_contextual_heads(study.model, first, scoring, exclude=matching, seed=study.seed, progress=True)
     effects = path_effects_by_query(study.model, second, scoring, KINDS, progress=True)
-    result = {"heads": found.heads, "rule": found.rule, "table": found.table.to_dict("records"),
-              "mean": effects.values.mean(axis=0), "n_queries": len(effects.query_ids)}
+    result = {
+        "heads": found.heads,
+        "rule": found.rule,
+        "table": found.table.to_dict("records"),
+        "mean": effects.values.mean(axis=0),
+        "n_queries": len(effects.query_ids),
+    }
     if not found.heads:
         return result | missing("no head without another role fulfils the rule", "path_effect")
     of = lambda heads: np.sum([effects.values[:, layer, head] for layer, head in heads], axis=0)  # noqa: E731
-    rest = [head for head in other_heads(study, [*found.heads, *scoring, *matching]) if head[0] in {layer for layer, _ in found.heads}]
+    rest = [
+        head
+        for head in other_heads(study, [*found.heads, *scoring, *matching])
+        if head[0] in {layer for layer, _ in found.heads}
+    ]
     control = float(np.mean(of(rest)) * len(found.heads) / len(rest)) if rest else None
     randomly = tfc1_pairs(study, study.queries, 1, seed_offset=1)
-    return result | {"relays": relay_report(study.model, study.collection, randomly, found.heads, study.seed).to_dict("records"),
-                     "findings": {"path_effect": finding(of(found.heads), control)}}
+    return result | {
+        "relays": relay_report(study.model, study.collection, randomly, found.heads, study.seed).to_dict("records"),
+        "findings": {"path_effect": finding(of(found.heads), control)},
+    }
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -183,10 +241,8 @@ def u0_sources(study: Study) -> dict[str, dict[str, float]]:
     from semanticbm.idf import idf_values
 
     sources = {"collection": idf_values("collection", study.collection)}
-    try:
+    with contextlib.suppress(UserError):
         sources["msmarco"] = idf_values("msmarco")
-    except UserError:
-        pass
     return sources
 
 
@@ -200,8 +256,10 @@ def u0(study: Study) -> dict:
         for name, idf in u0_sources(study).items():
             raw = idf_correlations(study.model, idf)
             result["sources"][name] = {
-                "raw": raw.to_dict("records"), "centred": idf_correlations(study.model, idf, centred=True).to_dict("records"),
-                "controls": idf_controls(study.model, idf, n=study.size(500, 100), seed=study.seed).to_dict("records")}
+                "raw": raw.to_dict("records"),
+                "centred": idf_correlations(study.model, idf, centred=True).to_dict("records"),
+                "controls": idf_controls(study.model, idf, n=study.size(500, 100), seed=study.seed).to_dict("records"),
+            }
     except UserError as error:
         return missing(str(error), "pearson")
     source = "msmarco" if "msmarco" in result["sources"] else "collection"
@@ -209,7 +267,9 @@ def u0(study: Study) -> dict:
     row = next(row for row in main["controls"] if row["quantity"] == "U0")
     strongest = max(abs(one["pearson"]) for one in main["raw"] if one["component"] > 0)
     note = f"IDF from {source}, {row['n_words']} words; interval over words"
-    return result | {"findings": {"pearson": Finding(row["pearson"], row["low"], row["high"], row["n_words"], -strongest, note)}}
+    return result | {
+        "findings": {"pearson": Finding(row["pearson"], row["low"], row["high"], row["n_words"], -strongest, note)}
+    }
 
 
 def u0_edit(study: Study) -> dict:
@@ -219,16 +279,31 @@ def u0_edit(study: Study) -> dict:
     pairs = tfc1_pairs(study, study.queries[: study.size(40, 6)], 1).pairs
     steps = (-2, -1, 0, 1, 2) if not study.quick else (-2, 0, 2)
     run = lambda direction, where="both": edit_effects(  # noqa: E731
-        study.model, pairs, steps, where, direction, seed=study.seed, progress=True)
+        study.model, pairs, steps, where, direction, seed=study.seed, progress=True
+    )
     main, random = run("u0"), run("random")
     others = {} if study.quick else {"singular": run("singular"), "row": run("row")}
-    sides = {} if study.quick else {side: run("u0", side).table(study.seed).to_dict("records") for side in ("query", "document")}
+    sides = (
+        {}
+        if study.quick
+        else {side: run("u0", side).table(study.seed).to_dict("records") for side in ("query", "document")}
+    )
     strongest = float(np.abs(random.slopes.mean(axis=0)).max())
-    note = "20 random directions" + "".join(f"; strongest {name} direction {np.abs(one.slopes.mean(axis=0)).max():.3f}" for name, one in others.items())
-    return {"steps": steps, "u0": main.table(study.seed).to_dict("records"), "random": random.table(study.seed).to_dict("records"),
-            "sides": sides, **{name: one.table(study.seed).to_dict("records") for name, one in others.items()},
-            "scores": {"baseline": main.by_query(main.baseline).mean(axis=0)[0], "perturbed": main.by_query(main.perturbed).mean(axis=0)[0]},
-            "findings": {"slope": finding(main.slopes[:, 0], -strongest, note=note)}}
+    note = "20 random directions" + "".join(
+        f"; strongest {name} direction {np.abs(one.slopes.mean(axis=0)).max():.3f}" for name, one in others.items()
+    )
+    return {
+        "steps": steps,
+        "u0": main.table(study.seed).to_dict("records"),
+        "random": random.table(study.seed).to_dict("records"),
+        "sides": sides,
+        **{name: one.table(study.seed).to_dict("records") for name, one in others.items()},
+        "scores": {
+            "baseline": main.by_query(main.baseline).mean(axis=0)[0],
+            "perturbed": main.by_query(main.perturbed).mean(axis=0)[0],
+        },
+        "findings": {"slope": finding(main.slopes[:, 0], -strongest, note=note)},
+    }
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -250,13 +325,21 @@ def scoring_attention(study: Study) -> dict:
     before = idf_correlations(cls_attention(backbone, study.collection, **arguments), "position") if backbone else None
     of = lambda values: np.nanmean([values.values[:, layer, head] for layer, head in heads], axis=0)  # noqa: E731
     mean, low, high = intervals(partial.values, study.seed)
-    return {"partial": {"mean": mean, "low": low, "high": high}, "plain": idf_correlations(found).mean(),
-            "before_training": before.mean() if before else None,
-            "content_words": idf_correlations([one.content_only() for one in found], min_words=3).mean(),
-            "by_idf": attention_by_idf(found, heads, seed=study.seed).to_dict("records"),
-            "query_mass": np.mean([one.mass[..., 0] for one in found], axis=0),
-            "findings": {"partial_spearman": finding(of(partial), float(np.nanmean(of(before))) if before else None,
-                                                     note="" if before else "no untrained model to compare with")}}
+    return {
+        "partial": {"mean": mean, "low": low, "high": high},
+        "plain": idf_correlations(found).mean(),
+        "before_training": before.mean() if before else None,
+        "content_words": idf_correlations([one.content_only() for one in found], min_words=3).mean(),
+        "by_idf": attention_by_idf(found, heads, seed=study.seed).to_dict("records"),
+        "query_mass": np.mean([one.mass[..., 0] for one in found], axis=0),
+        "findings": {
+            "partial_spearman": finding(
+                of(partial),
+                float(np.nanmean(of(before))) if before else None,
+                note="" if before else "no untrained model to compare with",
+            )
+        },
+    }
 
 
 def untrained(study: Study):
@@ -275,9 +358,11 @@ def untrained(study: Study):
 def judged_pairs(study: Study, per_query: int, queries: list[str] | None = None) -> list[tuple[str, str]]:
     """(query, document) texts: the best judged documents of each query first."""
     grades = study.collection.judgements
-    return [(study.collection.queries[query], study.collection.documents[document])
-            for query in (queries or study.queries)
-            for document in sorted(grades[query], key=lambda document: (-grades[query][document], document))[:per_query]]
+    return [
+        (study.collection.queries[query], study.collection.documents[document])
+        for query in (queries or study.queries)
+        for document in sorted(grades[query], key=lambda document: (-grades[query][document], document))[:per_query]
+    ]
 
 
 def effective(study: Study) -> dict:
@@ -293,10 +378,19 @@ def effective(study: Study) -> dict:
     fits = np.array([_fit_by_draw(masses, place, study.seed) for place in range(len(everything))])  # [head, draw]
     chosen = np.array([head in set(heads) for head in everything])
     of_heads = fits[chosen].mean(axis=0)
-    return {"avgdl": length, "table": [row.__dict__ for row in effective_heads(study.model, heads, pairs, seed=study.seed)],
-            "r_squared": fits[:, 0].reshape(study.model.n_layers, study.model.n_heads),
-            "findings": {"r_squared": Finding(float(of_heads[0]), *np.quantile(of_heads[1:], [0.025, 0.975]).tolist(),
-                                              len(np.unique(masses.query)), float(np.nanmean(fits[~chosen, 0])))}}
+    return {
+        "avgdl": length,
+        "table": [row.__dict__ for row in effective_heads(study.model, heads, pairs, seed=study.seed)],
+        "r_squared": fits[:, 0].reshape(study.model.n_layers, study.model.n_heads),
+        "findings": {
+            "r_squared": Finding(
+                float(of_heads[0]),
+                *np.quantile(of_heads[1:], [0.025, 0.975]).tolist(),
+                len(np.unique(masses.query)),
+                float(np.nanmean(fits[~chosen, 0])),
+            )
+        },
+    }
 
 
 def _fit_by_draw(masses, place: int, seed: int, n_draws: int = 200) -> np.ndarray:
@@ -343,16 +437,23 @@ def semantic_bm(study: Study) -> dict:
         return missing("no matching heads were found", *keys)
     sources = u0_sources(study)
     idf, depth = sources.get("msmarco", sources["collection"]), study.size(25, 12)
-    features = collect_features(study.model, study.collection, judged_run(study, study.halves[1], depth), depth, idf, progress=True)
+    features = collect_features(
+        study.model, study.collection, judged_run(study, study.halves[1], depth), depth, idf, progress=True
+    )
     draws = study.size(20, 5)
     found = evaluate_variants(features, heads, study.seed, n_draws=draws, progress=True)
     raw = evaluate_variants(features, heads, study.seed, centred=False, n_draws=study.size(5, 2), progress=True)
     judged = {query: study.collection.judgements[query] for query in study.halves[1]}
     ndcg = {name: measure(run, judged, "nDCG@10") for name, run in found.runs.items()}
-    return {"centred": found.table(study.seed).to_dict("records"), "raw": raw.table(study.seed).to_dict("records"),
-            "ndcg": {name: bootstrap_mean(list(values.values())) for name, values in ndcg.items()},
-            "by_position": _leak(study, heads, idf), "bm25": found.bm25_choice, "n_pairs": len(features),
-            "findings": _semantic_bm_findings(found, ndcg, study.seed)}
+    return {
+        "centred": found.table(study.seed).to_dict("records"),
+        "raw": raw.table(study.seed).to_dict("records"),
+        "ndcg": {name: bootstrap_mean(list(values.values())) for name, values in ndcg.items()},
+        "by_position": _leak(study, heads, idf),
+        "bm25": found.bm25_choice,
+        "n_pairs": len(features),
+        "findings": _semantic_bm_findings(found, ndcg, study.seed),
+    }
 
 
 def _leak(study: Study, heads: list[Head], idf: dict[str, float], n_pieces: int = 5) -> list[dict]:
@@ -374,11 +475,19 @@ def _semantic_bm_findings(found, ndcg: dict[str, dict[str, float]], seed: int) -
     gain = [ndcg["SemanticBM"][query] - ndcg["BM25"][query] for query in ndcg["BM25"]]
     model_gain = np.mean([ndcg["model"][query] - ndcg["BM25"][query] for query in ndcg["BM25"]])
     permuted, other = "target permuted", "random other heads"
-    return {"pearson": _median(found.pearson["SemanticBM"], float(np.nanmedian(list(found.pearson[permuted].values()))), seed),
-            "bm25_pearson": _median(found.pearson["BM25"], float(np.nanmedian(list(found.pearson["coverage"].values()))), seed),
-            "minus_bm25": finding(found.difference("SemanticBM", "BM25"), 0.0, seed),
-            "minus_random": finding(found.difference("SemanticBM", other), 0.0, seed, f"median of the best draw {max(found.draws[other]):.3f}"),
-            "ndcg_minus_bm25": finding(gain, 0.0, seed, f"the model itself: {model_gain:+.3f}")}
+    return {
+        "pearson": _median(
+            found.pearson["SemanticBM"], float(np.nanmedian(list(found.pearson[permuted].values()))), seed
+        ),
+        "bm25_pearson": _median(
+            found.pearson["BM25"], float(np.nanmedian(list(found.pearson["coverage"].values()))), seed
+        ),
+        "minus_bm25": finding(found.difference("SemanticBM", "BM25"), 0.0, seed),
+        "minus_random": finding(
+            found.difference("SemanticBM", other), 0.0, seed, f"median of the best draw {max(found.draws[other]):.3f}"
+        ),
+        "ndcg_minus_bm25": finding(gain, 0.0, seed, f"the model itself: {model_gain:+.3f}"),
+    }
 
 
 def _median(values: dict[str, float], control: float, seed: int) -> Finding:
@@ -415,12 +524,25 @@ def blocking(study: Study) -> dict:
     pairs = ranking_pairs(study, study.halves[1], study.size(20, 8))
     texts = _texts(study, pairs)
     full = _ndcg(study, pairs, study.model.score_pairs(texts))
-    blocked = {f"{rows} cannot see {columns}": _ndcg(study, pairs, block_attention(study.model, texts, rows, columns, progress=True))
-               for rows, columns in (("cls", "document"), ("query", "document"), ("document", "query"))}
+    blocked = {
+        f"{rows} cannot see {columns}": _ndcg(
+            study, pairs, block_attention(study.model, texts, rows, columns, progress=True)
+        )
+        for rows, columns in (("cls", "document"), ("query", "document"), ("document", "query"))
+    }
     change = {name: [values[query] - full[query] for query in full] for name, values in blocked.items()}
-    return {"ndcg": {name: bootstrap_mean(list(values.values())) for name, values in ({"nothing blocked": full} | blocked).items()},
-            "n_pairs": len(pairs), "findings": {"cls_document": finding(
-                change["cls cannot see document"], float(np.mean(change["query cannot see document"])), study.seed)}}
+    return {
+        "ndcg": {
+            name: bootstrap_mean(list(values.values()))
+            for name, values in ({"nothing blocked": full} | blocked).items()
+        },
+        "n_pairs": len(pairs),
+        "findings": {
+            "cls_document": finding(
+                change["cls cannot see document"], float(np.mean(change["query cannot see document"])), study.seed
+            )
+        },
+    }
 
 
 def ablation(study: Study) -> dict:
@@ -430,7 +552,9 @@ def ablation(study: Study) -> dict:
     heads = sorted({*study.heads("matching"), *study.heads("scoring"), *study.heads("contextual")})
     total = study.model.n_layers * study.model.n_heads
     if not heads or 2 * len(heads) > total:
-        return missing(f"{len(heads)} of {total} heads were found: as many others do not exist", "necessity", "sufficiency")
+        return missing(
+            f"{len(heads)} of {total} heads were found: as many others do not exist", "necessity", "sufficiency"
+        )
     first, second = study.halves
     means = role_means(study.model, _texts(study, ranking_pairs(study, first, 8)), progress=True)
     pairs = ranking_pairs(study, second[: study.size(40, 8)], study.size(15, 8))
@@ -441,18 +565,34 @@ def ablation(study: Study) -> dict:
     lost_others = [without(draw) for draw in draws]
     alone = without(complement(study.model, heads))
     alone_others = [without(complement(study.model, draw)) for draw in draws]
-    ndcg = {"full model": _ndcg(study, pairs, full), "found heads ablated": _ndcg(study, pairs, lost), "found heads alone": _ndcg(study, pairs, alone)}
+    ndcg = {
+        "full model": _ndcg(study, pairs, full),
+        "found heads ablated": _ndcg(study, pairs, lost),
+        "found heads alone": _ndcg(study, pairs, alone),
+    }
     others = [_ndcg(study, pairs, scores) for scores in lost_others]
-    necessity = [ndcg["found heads ablated"][query] - np.mean([one[query] for one in others]) for query in ndcg["full model"]]
+    necessity = [
+        ndcg["found heads ablated"][query] - np.mean([one[query] for one in others]) for query in ndcg["full model"]
+    ]
     agreement = _order_agreement(pairs, full, alone)
     control = float(np.nanmean([_order_agreement(pairs, full, scores) for scores in alone_others]))
-    return {"heads": heads, "n_pairs": len(pairs), "n_draws": len(draws),
-            "ndcg": {name: bootstrap_mean(list(values.values())) for name, values in ndcg.items()},
-            "ndcg_other_heads_ablated": [float(np.mean(list(one.values()))) for one in others],
-            "agreement": {"found heads ablated": bootstrap_mean(_order_agreement(pairs, full, lost)),
-                          "other heads ablated": float(np.nanmean([_order_agreement(pairs, full, scores) for scores in lost_others])),
-                          "found heads alone": bootstrap_mean(agreement), "other heads alone": control},
-            "findings": {"necessity": finding(necessity, 0.0, study.seed), "sufficiency": finding(agreement, control, study.seed)}}
+    return {
+        "heads": heads,
+        "n_pairs": len(pairs),
+        "n_draws": len(draws),
+        "ndcg": {name: bootstrap_mean(list(values.values())) for name, values in ndcg.items()},
+        "ndcg_other_heads_ablated": [float(np.mean(list(one.values()))) for one in others],
+        "agreement": {
+            "found heads ablated": bootstrap_mean(_order_agreement(pairs, full, lost)),
+            "other heads ablated": float(np.nanmean([_order_agreement(pairs, full, scores) for scores in lost_others])),
+            "found heads alone": bootstrap_mean(agreement),
+            "other heads alone": control,
+        },
+        "findings": {
+            "necessity": finding(necessity, 0.0, study.seed),
+            "sufficiency": finding(agreement, control, study.seed),
+        },
+    }
 
 
 def _order_agreement(pairs: list[tuple[str, str]], full: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -472,18 +612,28 @@ def hybrid(study: Study) -> dict:
     from semanticbm.retrieval import bm25_run, fuse, vector_run
 
     judged = {query: study.collection.judgements[query] for query in study.queries}
-    runs = {"BM25": bm25_run(study.collection, 100, queries=study.queries),
-            "vectors": vector_run(study.collection, 100, queries=study.queries, progress=True)}
+    runs = {
+        "BM25": bm25_run(study.collection, 100, queries=study.queries),
+        "vectors": vector_run(study.collection, 100, queries=study.queries, progress=True),
+    }
     runs["hybrid"] = fuse(runs.values())
     depth = study.size(20, 10)
     recall = {name: measure(run, judged, "R@10") for name, run in runs.items()}
     best = max(("BM25", "vectors"), key=lambda name: np.mean(list(recall[name].values())))
     gain = [recall["hybrid"][query] - recall[best][query] for query in judged]
-    return {"recall": {metric: {name: bootstrap_mean(list(measure(run, judged, metric).values())) for name, run in runs.items()}
-                       for metric in ("R@5", "R@10", "R@20", "R@50")},
-            "recall_by_kind": {name: _by_kind(study, values) for name, values in recall.items()},
-            "ndcg": {name: _by_kind(study, measure(run, judged, "nDCG@10")) for name, run in (runs | _reranked(study, runs, depth)).items()},
-            "depth": depth, "findings": {"recall_gain": finding(gain, 0.0, note=f"the better single one is {best}")}}
+    return {
+        "recall": {
+            metric: {name: bootstrap_mean(list(measure(run, judged, metric).values())) for name, run in runs.items()}
+            for metric in ("R@5", "R@10", "R@20", "R@50")
+        },
+        "recall_by_kind": {name: _by_kind(study, values) for name, values in recall.items()},
+        "ndcg": {
+            name: _by_kind(study, measure(run, judged, "nDCG@10"))
+            for name, run in (runs | _reranked(study, runs, depth)).items()
+        },
+        "depth": depth,
+        "findings": {"recall_gain": finding(gain, 0.0, note=f"the better single one is {best}")},
+    }
 
 
 def _reranked(study: Study, runs: dict[str, dict], depth: int) -> dict[str, dict]:
@@ -493,8 +643,12 @@ def _reranked(study: Study, runs: dict[str, dict], depth: int) -> dict[str, dict
     best = {name: {query: top(scores, depth) for query, scores in run.items()} for name, run in runs.items()}
     union = {query: {document: 0.0 for run in best.values() for document in run[query]} for query in study.queries}
     scored = rerank(study.model, study.collection, union, depth * len(runs), progress=True)
-    return {f"{name} + cross-encoder": {query: {document: scored[query][document] for document in row} for query, row in run.items()}
-            for name, run in best.items()}
+    return {
+        f"{name} + cross-encoder": {
+            query: {document: scored[query][document] for document in row} for query, row in run.items()
+        }
+        for name, run in best.items()
+    }
 
 
 def _by_kind(study: Study, values: dict[str, float]) -> dict:
@@ -506,9 +660,19 @@ def _by_kind(study: Study, values: dict[str, float]) -> dict:
 
 
 EXPERIMENTS: dict[str, Callable[[Study], dict]] = {
-    "u0": u0, "matching_heads": matching_heads, "curves": curves, "effective_bm25": effective, "direct_effects": direct_effects,
-    "scoring_attention": scoring_attention, "contextual_heads": contextual_heads, "u0_edit": u0_edit, "semantic_bm": semantic_bm,
-    "blocking": blocking, "ablation": ablation, "hybrid": hybrid}
+    "u0": u0,
+    "matching_heads": matching_heads,
+    "curves": curves,
+    "effective_bm25": effective,
+    "direct_effects": direct_effects,
+    "scoring_attention": scoring_attention,
+    "contextual_heads": contextual_heads,
+    "u0_edit": u0_edit,
+    "semantic_bm": semantic_bm,
+    "blocking": blocking,
+    "ablation": ablation,
+    "hybrid": hybrid,
+}
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -531,8 +695,12 @@ def _figure_tf(parts: dict):
     if "tf" not in parts["curves"]:
         return None
     tf = parts["curves"]["tf"]
-    return plots.curves(tf["x"], {"matching heads": tf["matching"], "other heads": tf["other"]}, "occurrences of the query word",
-                        "matching score")
+    return plots.curves(
+        tf["x"],
+        {"matching heads": tf["matching"], "other heads": tf["other"]},
+        "occurrences of the query word",
+        "matching score",
+    )
 
 
 def _figure_direct_effects(parts: dict):
@@ -548,4 +716,8 @@ def _figure_recall(parts: dict):
     return plots.bars_with_intervals({name: tuple(value) for name, value in rows.items()}, "recall@10")
 
 
-FIGURES = {"matching-saturation": _figure_tf, "direct-effects": _figure_direct_effects, "first-stage-recall": _figure_recall}
+FIGURES = {
+    "matching-saturation": _figure_tf,
+    "direct-effects": _figure_direct_effects,
+    "first-stage-recall": _figure_recall,
+}

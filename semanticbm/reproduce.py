@@ -76,9 +76,17 @@ class Study:
 
     def fingerprint(self) -> dict:
         """What makes a run this run; a folder holds only one."""
-        texts = json.dumps([self.collection.documents, self.collection.queries, self.collection.judgements], sort_keys=True)
-        return {"model": self.model.name, "weights_sha256": self.model.source or hash_of_weights(self.model), "collection": self.collection.name,
-                "collection_sha256": hashlib.sha256(texts.encode()).hexdigest(), "quick": self.quick, "seed": self.seed}
+        texts = json.dumps(
+            [self.collection.documents, self.collection.queries, self.collection.judgements], sort_keys=True
+        )
+        return {
+            "model": self.model.name,
+            "weights_sha256": self.model.source or hash_of_weights(self.model),
+            "collection": self.collection.name,
+            "collection_sha256": hashlib.sha256(texts.encode()).hexdigest(),
+            "quick": self.quick,
+            "seed": self.seed,
+        }
 
 
 def hash_of_weights(model: CrossEncoder) -> str:
@@ -91,8 +99,14 @@ def hash_of_weights(model: CrossEncoder) -> str:
 
 def environment(device: torch.device) -> dict[str, str]:
     """Versions and machine, for the report."""
-    return {"semanticbm": __version__, "python": platform.python_version(), "machine": platform.machine(),
-            "device": str(device), "threads": str(torch.get_num_threads()), **{name: version(name) for name in VERSIONS}}
+    return {
+        "semanticbm": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "device": str(device),
+        "threads": str(torch.get_num_threads()),
+        **{name: version(name) for name in VERSIONS},
+    }
 
 
 def write_json(path: Path, content) -> None:
@@ -136,7 +150,9 @@ def prepare_folder(study: Study) -> None:
         before = json.loads(path.read_text(encoding="utf-8"))["fingerprint"]
         if before != fingerprint:
             changed = ", ".join(key for key in fingerprint if before.get(key) != fingerprint[key])
-            raise UserError(f"{study.out} holds a run with another {changed}: choose another --out, or delete that folder.")
+            raise UserError(
+                f"{study.out} holds a run with another {changed}: choose another --out, or delete that folder."
+            )
     write_json(path, {"fingerprint": fingerprint, "environment": environment(study.model.device)})
 
 
@@ -167,22 +183,40 @@ def judge_all(study: Study) -> list[dict]:
 
 def build_report(study: Study) -> dict:
     """report.json: model, collection, environment, seed, heads, claims."""
-    heads = {kind: [f"{layer}.{head}" for layer, head in study.heads(kind)] for kind in ("matching", "contextual", "scoring")}
-    return {"model": study.model.name, "collection": study.collection.name, "environment": environment(study.model.device),
-            "seed": study.seed, "quick": study.quick, "queries": len(study.queries), "heads": heads,
-            "seconds": round(sum(part["seconds"] for part in study.parts.values()), 1), "claims": judge_all(study)}
+    heads = {
+        kind: [f"{layer}.{head}" for layer, head in study.heads(kind)] for kind in ("matching", "contextual", "scoring")
+    }
+    return {
+        "model": study.model.name,
+        "collection": study.collection.name,
+        "environment": environment(study.model.device),
+        "seed": study.seed,
+        "quick": study.quick,
+        "queries": len(study.queries),
+        "heads": heads,
+        "seconds": round(sum(part["seconds"] for part in study.parts.values()), 1),
+        "claims": judge_all(study),
+    }
 
 
-def reproduce(model: str = "classroom", collection: str = "classroom", out: str | Path = "report", quick: bool = False,
-              device: str = "auto", seed: int = 0) -> dict:
+def reproduce(
+    model: str = "classroom",
+    collection: str = "classroom",
+    out: str | Path = "report",
+    quick: bool = False,
+    device: str = "auto",
+    seed: int = 0,
+) -> dict:
     """Run, resume or only re-judge a whole reproduction; prints the claims table and returns the report."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=150)  # a file or a pipe has no width of its own
     study = Study(load(model, device), load_collection(collection), Path(out), quick, seed)
     prepare_folder(study)
-    console.print(f"model {study.model.name}, collection {study.collection.name}, {len(study.queries)} queries, seed {seed}"
-                  + (", quick" if quick else ""))
+    console.print(
+        f"model {study.model.name}, collection {study.collection.name}, {len(study.queries)} queries, seed {seed}"
+        + (", quick" if quick else "")
+    )
     run_experiments(study, console)
     report = build_report(study)
     write_json(study.out / "report.json", report)
@@ -226,23 +260,45 @@ def claims_table(report: dict) -> Table:
         table.add_column(column, overflow="fold", no_wrap=column in ("claim", "95 % interval", "verdict"))
     colour = {"reproduced": "green", "not reproduced": "red", "not applicable": "yellow"}
     for row in report["claims"]:
-        table.add_row(row["id"], row["paper"], number(row["measured"]), interval(row), str(row["n"]), number(row["control"]),
-                      f"[{colour[row['verdict']]}]{row['verdict']}[/]")
+        table.add_row(
+            row["id"],
+            row["paper"],
+            number(row["measured"]),
+            interval(row),
+            str(row["n"]),
+            number(row["control"]),
+            f"[{colour[row['verdict']]}]{row['verdict']}[/]",
+        )
     return table
 
 
 def markdown(report: dict) -> str:
     """report.md: what did not replicate first, then everything."""
-    lines = [f"# {report['model']} on {report['collection']}", "",
-             f"Seed {report['seed']}, {report['queries']} queries{', quick run' if report['quick'] else ''}, "
-             f"{report['seconds']:.0f} s. " + ", ".join(f"{k} {v}" for k, v in report["environment"].items()) + ".", "",
-             *(f"- {kind} heads: {', '.join(heads) or 'none'}" for kind, heads in report["heads"].items()), ""]
-    for title, wanted in (("Not reproduced", "not reproduced"), ("Not applicable", "not applicable"), ("Reproduced", "reproduced")):
+    lines = [
+        f"# {report['model']} on {report['collection']}",
+        "",
+        f"Seed {report['seed']}, {report['queries']} queries{', quick run' if report['quick'] else ''}, "
+        f"{report['seconds']:.0f} s. " + ", ".join(f"{k} {v}" for k, v in report["environment"].items()) + ".",
+        "",
+        *(f"- {kind} heads: {', '.join(heads) or 'none'}" for kind, heads in report["heads"].items()),
+        "",
+    ]
+    for title, wanted in (
+        ("Not reproduced", "not reproduced"),
+        ("Not applicable", "not applicable"),
+        ("Reproduced", "reproduced"),
+    ):
         rows = [row for row in report["claims"] if row["verdict"] == wanted]
         lines += [f"## {title} ({len(rows)})", ""]
         for row in rows:
-            lines += [f"**{row['id']}**: {row['statement']}", "",
-                      f"- measured {number(row['measured'])}, 95 % interval {interval(row)}, n = {row['n']}: {row['statistic']}",
-                      f"- control {number(row['control'])}: {row['control_statistic']}", f"- rule: {row['rule']}",
-                      f"- paper: {row['paper']} (source: {row['source']})", *([f"- note: {row['note']}"] if row["note"] else []), ""]
+            lines += [
+                f"**{row['id']}**: {row['statement']}",
+                "",
+                f"- measured {number(row['measured'])}, 95 % interval {interval(row)}, n = {row['n']}: {row['statistic']}",
+                f"- control {number(row['control'])}: {row['control_statistic']}",
+                f"- rule: {row['rule']}",
+                f"- paper: {row['paper']} (source: {row['source']})",
+                *([f"- note: {row['note']}"] if row["note"] else []),
+                "",
+            ]
     return "\n".join(lines)

@@ -39,13 +39,17 @@ class Results:
             return f"not applicable ({row['note']})"
         control = "" if row["control"] is None else f", control {row['control']:.3f}"
         low, high = row["ci95"]
-        return f"{row['measured']:.3f}, 95 % interval {low:.3f} to {high:.3f}, n = {row['n']}{control}: {row['verdict']}"
+        return (
+            f"{row['measured']:.3f}, 95 % interval {low:.3f} to {high:.3f}, n = {row['n']}{control}: {row['verdict']}"
+        )
 
 
 def results_folder() -> Path:
     """`book/results`: from SEMANTICBM_RESULTS, else beside this package, else above the working folder."""
     candidates = [Path(os.environ["SEMANTICBM_RESULTS"])] if "SEMANTICBM_RESULTS" in os.environ else []
-    candidates += [parent / "book" / "results" for parent in (Path(__file__).parents[1], Path.cwd(), *Path.cwd().parents)]
+    candidates += [
+        parent / "book" / "results" for parent in (Path(__file__).parents[1], Path.cwd(), *Path.cwd().parents)
+    ]
     for folder in candidates:
         if folder.is_dir():
             return folder
@@ -58,7 +62,9 @@ def read_json(name: str):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        raise UserError(f"no stored result {name}: it is made by the command named in book/results/README.md.") from None
+        raise UserError(
+            f"no stored result {name}: it is made by the command named in book/results/README.md."
+        ) from None
 
 
 def load_results(name: str = "classroom") -> Results:

@@ -35,12 +35,15 @@ def top(scores: Mapping[str, float], depth: int) -> dict[str, float]:
     return {document: float(scores[document]) for document in order}
 
 
-def bm25_run(collection: Collection, depth: int = 100, k1: float = 1.2, b: float = 0.75,
-             queries: Iterable[str] | None = None) -> Run:
+def bm25_run(
+    collection: Collection, depth: int = 100, k1: float = 1.2, b: float = 0.75, queries: Iterable[str] | None = None
+) -> Run:
     """BM25's best `depth` documents of each query."""
     index = BM25(collection.documents, k1, b)
-    return {query: top(dict(zip(index.ids, index.scores(collection.queries[query]), strict=True)), depth)
-            for query in (queries or collection.queries)}
+    return {
+        query: top(dict(zip(index.ids, index.scores(collection.queries[query]), strict=True)), depth)
+        for query in (queries or collection.queries)
+    }
 
 
 class VectorEncoder:
@@ -56,8 +59,9 @@ class VectorEncoder:
         order = sorted(range(len(texts)), key=lambda number: -len(texts[number]))
         result = np.empty((len(texts), self.model.config.hidden_size), dtype=np.float32)
         for chunk in _progress(_chunks(order, batch_size), "encoding texts", progress):
-            batch = self.tokenizer([texts[number] for number in chunk], padding=True, truncation=True, max_length=256,
-                                   return_tensors="pt")
+            batch = self.tokenizer(
+                [texts[number] for number in chunk], padding=True, truncation=True, max_length=256, return_tensors="pt"
+            )
             hidden = self.model(**batch).last_hidden_state
             mask = batch["attention_mask"][:, :, None]
             mean = (hidden * mask).sum(1) / mask.sum(1)
@@ -65,15 +69,23 @@ class VectorEncoder:
         return result
 
 
-def vector_run(collection: Collection, depth: int = 100, encoder: VectorEncoder | None = None,
-               queries: Iterable[str] | None = None, progress: bool = False) -> Run:
+def vector_run(
+    collection: Collection,
+    depth: int = 100,
+    encoder: VectorEncoder | None = None,
+    queries: Iterable[str] | None = None,
+    progress: bool = False,
+) -> Run:
     """The backbone's best `depth` documents of each query, by cosine."""
     encoder = encoder or VectorEncoder()
     chosen = list(queries or collection.queries)
     documents = encoder.vectors(list(collection.documents.values()), progress=progress)
     asked = encoder.vectors([collection.queries[query] for query in chosen])
     cosines = asked @ documents.T
-    return {query: top(dict(zip(collection.documents, row, strict=True)), depth) for query, row in zip(chosen, cosines, strict=True)}
+    return {
+        query: top(dict(zip(collection.documents, row, strict=True)), depth)
+        for query, row in zip(chosen, cosines, strict=True)
+    }
 
 
 def fuse(runs: Iterable[Run], depth: int = 100, constant: float = 60.0) -> Run:
@@ -91,8 +103,9 @@ def fuse(runs: Iterable[Run], depth: int = 100, constant: float = 60.0) -> Run:
 def rerank(model: CrossEncoder, collection: Collection, run: Run, depth: int = 100, progress: bool = False) -> Run:
     """Score the best `depth` candidates of each query with the cross-encoder; the rest is dropped."""
     pairs = [(query, document) for query, scores in run.items() for document in top(scores, depth)]
-    values = model.score_pairs([(collection.queries[query], collection.documents[document]) for query, document in pairs],
-                               progress=progress)
+    values = model.score_pairs(
+        [(collection.queries[query], collection.documents[document]) for query, document in pairs], progress=progress
+    )
     result: Run = {query: {} for query in run}
     for (query, document), value in zip(pairs, values, strict=True):
         result[query][document] = float(value)

@@ -97,8 +97,10 @@ class GroupLoss(nn.Module):
         parts = []
         for start in range(0, len(order), self.chunk):
             features = self.model.preprocess([pairs[number] for number in order[start : start + self.chunk]])
-            features = {name: value.to(self.model.device) if isinstance(value, Tensor) else value
-                        for name, value in features.items()}
+            features = {
+                name: value.to(self.model.device) if isinstance(value, Tensor) else value
+                for name, value in features.items()
+            }
             parts.append(self.model(features)["scores"].view(-1))
         return torch.cat(parts)[torch.tensor(np.argsort(order))]
 
@@ -112,10 +114,14 @@ class RankingEvaluator(SentenceEvaluator):
         self.primary_metric = "ndcg"
 
     def __call__(self, model, output_path=None, epoch=-1, steps=-1) -> dict[str, float]:
-        values = ndcg(rank(lambda pairs: model.predict(pairs, batch_size=32, show_progress_bar=False), self.judgements),
-                      self.judgements)
+        values = ndcg(
+            rank(lambda pairs: model.predict(pairs, batch_size=32, show_progress_bar=False), self.judgements),
+            self.judgements,
+        )
         graded = {query for query, grades in self.judgements.items() if sum(grade > 0 for grade in grades.values()) > 2}
-        halves = [np.mean([value for query, value in values.items() if (query in graded) == side]) for side in (True, False)]
+        halves = [
+            np.mean([value for query, value in values.items() if (query in graded) == side]) for side in (True, False)
+        ]
         return {"ndcg": float(np.nanmean(halves)), "ndcg_graded": float(halves[0]), "ndcg_single": float(halves[1])}
 
 
@@ -166,32 +172,67 @@ def backbone_cosines(groups: list[training_data.Group], cache: Path) -> list[lis
 def trainable_model(recipe: Recipe) -> TrainableCrossEncoder:
     """The backbone as a cross-encoder with LoRA matrices; dropout off, because the run is short."""
     torch.manual_seed(recipe.seed)
-    model = TrainableCrossEncoder(str(backbone_folder()), num_labels=1, max_length=recipe.max_length, local_files_only=True,
-                                  activation_fn=nn.Identity(),
-                                  config_kwargs={"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0})
-    model.add_adapter(LoraConfig(
-        r=recipe.rank, lora_alpha=recipe.alpha, lora_dropout=0.0, modules_to_save=["pooler", "classifier", "token_type_embeddings"],
-        target_modules=["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]))
+    model = TrainableCrossEncoder(
+        str(backbone_folder()),
+        num_labels=1,
+        max_length=recipe.max_length,
+        local_files_only=True,
+        activation_fn=nn.Identity(),
+        config_kwargs={"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+    )
+    model.add_adapter(
+        LoraConfig(
+            r=recipe.rank,
+            lora_alpha=recipe.alpha,
+            lora_dropout=0.0,
+            modules_to_save=["pooler", "classifier", "token_type_embeddings"],
+            target_modules=["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"],
+        )
+    )
     return model
 
 
 def trainer_arguments(recipe: Recipe, folder: Path) -> CrossEncoderTrainingArguments:
     """The trainer's settings; checkpoints are whole training states, so that a killed run goes on where it stopped."""
     return CrossEncoderTrainingArguments(
-        output_dir=str(folder / "checkpoints"), seed=recipe.seed, data_seed=recipe.seed, max_steps=recipe.max_steps,
-        per_device_train_batch_size=recipe.groups_per_step, learning_rate=recipe.learning_rate,
-        warmup_steps=recipe.warmup_steps, lr_scheduler_type="linear", weight_decay=0.01, logging_steps=10,
-        eval_strategy="steps", eval_steps=recipe.evaluate_every, save_strategy="steps", save_steps=recipe.evaluate_every,
-        save_total_limit=None, load_best_model_at_end=True, metric_for_best_model="eval_ndcg", greater_is_better=True,
-        report_to=[], dataloader_num_workers=0, eval_on_start=True)
+        output_dir=str(folder / "checkpoints"),
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        max_steps=recipe.max_steps,
+        per_device_train_batch_size=recipe.groups_per_step,
+        learning_rate=recipe.learning_rate,
+        warmup_steps=recipe.warmup_steps,
+        lr_scheduler_type="linear",
+        weight_decay=0.01,
+        logging_steps=10,
+        eval_strategy="steps",
+        eval_steps=recipe.evaluate_every,
+        save_strategy="steps",
+        save_steps=recipe.evaluate_every,
+        save_total_limit=None,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_ndcg",
+        greater_is_better=True,
+        report_to=[],
+        dataloader_num_workers=0,
+        eval_on_start=True,
+    )
 
 
 def dataset(groups: list[training_data.Group], recipe: Recipe, cache: Path) -> Dataset:
     """Groups as columns for the trainer: query, passages, cosines (zeros if the loss does not use them), labels."""
     groups = groups[: recipe.max_steps * recipe.groups_per_step]
-    cosines = backbone_cosines(groups, cache) if LOSSES[recipe.loss][0] else [[0.0] * len(group.passages) for group in groups]
-    return Dataset.from_dict({"query": [group.query for group in groups], "passages": [group.passages for group in groups],
-                              "cosines": cosines, "labels": [group.relevance for group in groups]})
+    cosines = (
+        backbone_cosines(groups, cache) if LOSSES[recipe.loss][0] else [[0.0] * len(group.passages) for group in groups]
+    )
+    return Dataset.from_dict(
+        {
+            "query": [group.query for group in groups],
+            "passages": [group.passages for group in groups],
+            "cosines": cosines,
+            "labels": [group.relevance for group in groups],
+        }
+    )
 
 
 def train(folder: Path, data: Path, recipe: Recipe) -> Path:
@@ -201,9 +242,13 @@ def train(folder: Path, data: Path, recipe: Recipe) -> Path:
     print("training data:", training_data.describe(examples), flush=True)
     model = trainable_model(recipe)
     trainer = CrossEncoderTrainer(
-        model=model, args=trainer_arguments(recipe, folder), train_dataset=dataset(examples.train, recipe, folder.parent / "backbone-vectors.safetensors"),
-        loss=GroupLoss(model, recipe.loss), evaluator=RankingEvaluator(examples.validation),
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience), StopAfter(recipe.stop_after)])
+        model=model,
+        args=trainer_arguments(recipe, folder),
+        train_dataset=dataset(examples.train, recipe, folder.parent / "backbone-vectors.safetensors"),
+        loss=GroupLoss(model, recipe.loss),
+        evaluator=RankingEvaluator(examples.validation),
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience), StopAfter(recipe.stop_after)],
+    )
     started, done_before = time.time(), _seconds_so_far(folder)
     trainer.train(resume_from_checkpoint=bool(list((folder / "checkpoints").glob("checkpoint-*"))))
     seconds = done_before + time.time() - started
@@ -226,7 +271,9 @@ def _check_same_recipe(folder: Path, recipe: Recipe) -> None:
 
 def _seconds_so_far(folder: Path) -> float:
     """Wall time of earlier, interrupted parts: from the recipe file to the last checkpoint."""
-    states = sorted((folder / "checkpoints").glob("checkpoint-*/trainer_state.json"), key=lambda path: path.stat().st_mtime)
+    states = sorted(
+        (folder / "checkpoints").glob("checkpoint-*/trainer_state.json"), key=lambda path: path.stat().st_mtime
+    )
     return states[-1].stat().st_mtime - (folder / "recipe.json").stat().st_ctime if states else 0.0
 
 
@@ -246,12 +293,21 @@ def export(model: TrainableCrossEncoder, folder: Path, recipe: Recipe, hashes: d
     config |= {"base_model_name_or_path": BACKBONE_REPO, "revision": BACKBONE_REVISION, "inference_mode": True}
     config["target_modules"] = sorted(config["target_modules"])
     _write_json(folder / "adapter_config.json", {key: value for key, value in config.items() if value is not None})
-    _write_json(folder / "semanticbm.json", {
-        "adapter_sha256": sha256(folder / "adapter_model.safetensors"), "backbone": BACKBONE_REPO,
-        "backbone_revision": BACKBONE_REVISION, "backbone_sha256": BACKBONE_SHA256, "recipe": asdict(recipe),
-        "parameters": sum(value.numel() for value in half.values()), "data_sha256": hashes, "seconds": round(seconds),
-        "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {model.device.type}",
-        "versions": {"semanticbm": __version__, "torch": torch.__version__, "python": platform.python_version()}})
+    _write_json(
+        folder / "semanticbm.json",
+        {
+            "adapter_sha256": sha256(folder / "adapter_model.safetensors"),
+            "backbone": BACKBONE_REPO,
+            "backbone_revision": BACKBONE_REVISION,
+            "backbone_sha256": BACKBONE_SHA256,
+            "recipe": asdict(recipe),
+            "parameters": sum(value.numel() for value in half.values()),
+            "data_sha256": hashes,
+            "seconds": round(seconds),
+            "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {model.device.type}",
+            "versions": {"semanticbm": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        },
+    )
 
 
 def train_and_examine(folder: Path, data: Path, recipe: Recipe, examine_it: bool = True) -> None:

@@ -39,8 +39,16 @@ from semanticbm.errors import UserError
 GROUP_SIZE = 6
 HELD_OUT_QUERIES, VALIDATION_QUERIES = 30, 8
 CROP_WORDS = (30, 65)
-FILES = ("msmarco-trec-dl-judged.jsonl.gz", "medquad.jsonl.gz", "trecqa/train.xml", "trecqa/dev.xml", "trecqa/test.xml",
-         "xquad/xquad.en.json", "subjqa", "pubmedqa/ori_pqal.json")
+FILES = (
+    "msmarco-trec-dl-judged.jsonl.gz",
+    "medquad.jsonl.gz",
+    "trecqa/train.xml",
+    "trecqa/dev.xml",
+    "trecqa/test.xml",
+    "xquad/xquad.en.json",
+    "subjqa",
+    "pubmedqa/ori_pqal.json",
+)
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,10 @@ def data_folder(given: str | Path | None = None) -> Path:
     folder = Path(given or os.environ.get("SEMANTICBM_DATA") or "../shared/data")
     missing = [name for name in FILES if not (folder / name).exists()]
     if missing:
-        raise UserError(f"training data not found in {folder} (missing {missing[0]}): name the folder by --data or "
-                        "SEMANTICBM_DATA. Only retraining needs it; the trained model is in the package.")
+        raise UserError(
+            f"training data not found in {folder} (missing {missing[0]}): name the folder by --data or "
+            "SEMANTICBM_DATA. Only retraining needs it; the trained model is in the package."
+        )
     return folder
 
 
@@ -120,7 +130,9 @@ def paper_texts(folder: Path) -> tuple[set[str], set[str]]:
         return set(), set()
     rows = json.loads(corpus.read_text(encoding="utf-8"))["corpus"].values()
     keys = {text_key(re.sub(r"^(a )+", "", row["text"])) for documents in rows for row in documents.values()}
-    names = {normalise_query(line.split(",", 1)[1]) for line in queries.read_text(encoding="utf-8").splitlines() if line}
+    names = {
+        normalise_query(line.split(",", 1)[1]) for line in queries.read_text(encoding="utf-8").splitlines() if line
+    }
     return names, keys
 
 
@@ -140,7 +152,9 @@ def _trecqa(folder: Path, rng: random.Random) -> Iterator[Question]:
     tag = re.compile(r"<(question|positive)>\n(.*?)\n", re.S)
     for part in ("train", "dev", "test"):
         query = ""
-        for kind, tokens in tag.findall((folder / "trecqa" / f"{part}.xml").read_text(encoding="utf-8", errors="replace")):
+        for kind, tokens in tag.findall(
+            (folder / "trecqa" / f"{part}.xml").read_text(encoding="utf-8", errors="replace")
+        ):
             text = tokens.replace("\t", " ").replace("-LRB-", "(").replace("-RRB-", ")")
             if kind == "question":
                 query = text
@@ -199,13 +213,15 @@ def with_hard_negatives(questions: list[Question], rng: random.Random, depth: in
         candidates = [passages[place] for place in row if passages[place] not in same_query[question.query]]
         if len(candidates) >= GROUP_SIZE - 1:
             negatives = rng.sample(candidates, GROUP_SIZE - 1)
-            groups.append(Group(question.query, [question.passage, *negatives], [1.0] + [0.0] * (GROUP_SIZE - 1),
-                                question.source))
+            groups.append(
+                Group(question.query, [question.passage, *negatives], [1.0] + [0.0] * (GROUP_SIZE - 1), question.source)
+            )
     return groups
 
 
-def graded_groups(judged: dict[str, dict[str, int]], queries: list[str], rng: random.Random,
-                  per_query: int = 30) -> list[Group]:
+def graded_groups(
+    judged: dict[str, dict[str, int]], queries: list[str], rng: random.Random, per_query: int = 30
+) -> list[Group]:
     """Groups from graded judgements: one passage of a high grade and others of lower grades, two of them from other queries."""
     everything = [(query, passage) for query in queries for passage in judged[query]]
     groups = []
@@ -253,13 +269,23 @@ def build(folder: Path, seed: int = 0, validation_questions: int = 40) -> Traini
     judged = trec_dl(folder)
     split = split_queries(judged)
     paper_queries, protected = paper_texts(folder)
-    protected |= {text_key(text) for part in ("held_out", "validation") for query in split[part] for text in judged[query]}
-    allowed = {query: {text: grade for text, grade in judged[query].items() if text_key(text) not in protected}
-               for query in split["train"] if query not in paper_queries}
+    protected |= {
+        text_key(text) for part in ("held_out", "validation") for query in split[part] for text in judged[query]
+    }
+    allowed = {
+        query: {text: grade for text, grade in judged[query].items() if text_key(text) not in protected}
+        for query in split["train"]
+        if query not in paper_queries
+    }
     removed = sum(len(judged[query]) for query in allowed) - sum(map(len, allowed.values()))
-    questions = [question for question in single_answer_questions(folder, random.Random(0))
-                 if question.query not in paper_queries and text_key(question.passage) not in protected]
-    distinct = sorted({question.query for question in questions}, key=lambda query: hashlib.sha256(query.encode()).hexdigest())
+    questions = [
+        question
+        for question in single_answer_questions(folder, random.Random(0))
+        if question.query not in paper_queries and text_key(question.passage) not in protected
+    ]
+    distinct = sorted(
+        {question.query for question in questions}, key=lambda query: hashlib.sha256(query.encode()).hexdigest()
+    )
     check = set(distinct[: min(validation_questions, len(distinct) // 5)])
     groups = with_hard_negatives([question for question in questions if question.query not in check], rng)
     groups += graded_groups({query: allowed[query] for query in allowed}, list(allowed), rng)
@@ -278,19 +304,30 @@ def _sample(grades: dict[str, int], size: int) -> dict[str, int]:
 def _single_answer_validation(checked: list[Question], pool: list[Question]) -> dict[str, dict[str, int]]:
     """Candidates for the validation questions: the right passage and BM25's top ones of the same source."""
     rng, judged = random.Random(0), {}
-    for group in (group for source in {question.source for question in checked}
-                  for _ in range(2)
-                  for group in with_hard_negatives([q for q in pool if q.source == source], rng)
-                  if group.query in {question.query for question in checked}):
+    for group in (
+        group
+        for source in {question.source for question in checked}
+        for _ in range(2)
+        for group in with_hard_negatives([q for q in pool if q.source == source], rng)
+        if group.query in {question.query for question in checked}
+    ):
         judged.setdefault(group.query, {}).update(
-            {passage: int(relevance) for passage, relevance in zip(group.passages, group.relevance, strict=True)
-             if passage not in judged.get(group.query, {}) or relevance})
+            {
+                passage: int(relevance)
+                for passage, relevance in zip(group.passages, group.relevance, strict=True)
+                if passage not in judged.get(group.query, {}) or relevance
+            }
+        )
     return judged
 
 
 def data_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file that training reads, for the model card."""
-    paths = [path for name in FILES for path in (sorted((folder / name).iterdir()) if (folder / name).is_dir() else [folder / name])]
+    paths = [
+        path
+        for name in FILES
+        for path in (sorted((folder / name).iterdir()) if (folder / name).is_dir() else [folder / name])
+    ]
     return {str(path.relative_to(folder)): sha256(path) for path in paths}
 
 
@@ -300,5 +337,12 @@ def describe(data: TrainingData) -> dict[str, int]:
     for group in data.train:
         counts[group.source] += 1
     lengths = [len(passage.split()) for group in data.train for passage in group.passages]
-    return {**counts, "groups": len(data.train), "pairs": len(lengths), "median passage words": int(np.median(lengths)),
-            "validation queries": len(data.validation), "held-out queries": len(data.held_out), "removed passages": data.removed}
+    return {
+        **counts,
+        "groups": len(data.train),
+        "pairs": len(lengths),
+        "median passage words": int(np.median(lengths)),
+        "validation queries": len(data.validation),
+        "held-out queries": len(data.held_out),
+        "removed passages": data.removed,
+    }

@@ -23,8 +23,16 @@ def tokenizer():
 def tiny(tokenizer):
     """A random BERT with 3 layers of 4 heads: big enough for every mechanism, small enough for thousands of runs."""
     torch.manual_seed(0)
-    config = BertConfig(vocab_size=30522, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64,
-                        num_labels=1, initializer_range=0.4, attn_implementation="eager")
+    config = BertConfig(
+        vocab_size=30522,
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=64,
+        num_labels=1,
+        initializer_range=0.4,
+        attn_implementation="eager",
+    )
     return CrossEncoder(BertForSequenceClassification(config), tokenizer, "tiny")
 
 

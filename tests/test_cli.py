@@ -48,17 +48,20 @@ def test_score_as_json(capsys):
     assert code == 0 and set(json.loads(out)[0]) == {"score", "document"}
 
 
-@pytest.mark.parametrize(("arguments", "part"), [
-    (("score", "", "document"), "the query is empty"),
-    (("score", "query", " "), "the document is empty"),
-    (("score", "q", "d", "--model", "nonsense"), "unknown model 'nonsense'"),
-    (("score", "q", "d", "--device", "toaster"), "not a device"),
-    (("reproduce", "--collection", "nowhere"), "unknown collection"),
-    (("train", "--data", "nowhere"), "training data not found in nowhere"),
-    (("score", "--nonsense"), "No such option"),
-    (("score", "only a query"), "Missing argument"),
-    (("nonsense",), "No such command"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("score", "", "document"), "the query is empty"),
+        (("score", "query", " "), "the document is empty"),
+        (("score", "q", "d", "--model", "nonsense"), "unknown model 'nonsense'"),
+        (("score", "q", "d", "--device", "toaster"), "not a device"),
+        (("reproduce", "--collection", "nowhere"), "unknown collection"),
+        (("train", "--data", "nowhere"), "training data not found in nowhere"),
+        (("score", "--nonsense"), "No such option"),
+        (("score", "only a query"), "Missing argument"),
+        (("nonsense",), "No such command"),
+    ],
+)
 def test_bad_input(capsys, arguments, part):
     code, out, error = call(capsys, *arguments)
     assert_one_clear_line(code, error, part)
@@ -92,7 +95,9 @@ def test_an_output_folder_that_cannot_be_written(capsys, tmp_path):
     assert_one_clear_line(code, error, "cannot write to", "--out")
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere, so permissions cannot be tested")
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere, so permissions cannot be tested"
+)
 def test_a_folder_without_permission(capsys, tmp_path):
     tmp_path.chmod(stat.S_IREAD | stat.S_IEXEC)
     code, _, error = call(capsys, "reproduce", "--quick", "--out", str(tmp_path / "report"))

@@ -56,9 +56,71 @@ def stem(word):
     return word[:5]
 
 
-FUNCTION_WORDS = set("a an and are as at be by can do does for from has have how i in is it its my not of on or that the "
-                     "their them there these they this to was were what when where which who why will with you your so "
-                     "up out get if than then no into off about over one keep make makes".split())
+FUNCTION_WORDS = {
+    "a",
+    "an",
+    "and",
+    "are",
+    "as",
+    "at",
+    "be",
+    "by",
+    "can",
+    "do",
+    "does",
+    "for",
+    "from",
+    "has",
+    "have",
+    "how",
+    "i",
+    "in",
+    "is",
+    "it",
+    "its",
+    "my",
+    "not",
+    "of",
+    "on",
+    "or",
+    "that",
+    "the",
+    "their",
+    "them",
+    "there",
+    "these",
+    "they",
+    "this",
+    "to",
+    "was",
+    "were",
+    "what",
+    "when",
+    "where",
+    "which",
+    "who",
+    "why",
+    "will",
+    "with",
+    "you",
+    "your",
+    "so",
+    "up",
+    "out",
+    "get",
+    "if",
+    "than",
+    "then",
+    "no",
+    "into",
+    "off",
+    "about",
+    "over",
+    "one",
+    "keep",
+    "make",
+    "makes",
+}
 
 
 def test_synonym_queries_share_no_content_word_with_their_best_passages(classroom):
@@ -94,7 +156,9 @@ def test_words():
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "qrels").mkdir()
-    (tmp_path / "corpus.jsonl").write_text('{"_id": "d1", "title": "A title", "text": "some text"}\n{"_id": "d2", "text": "more"}\n')
+    (tmp_path / "corpus.jsonl").write_text(
+        '{"_id": "d1", "title": "A title", "text": "some text"}\n{"_id": "d2", "text": "more"}\n'
+    )
     (tmp_path / "queries.jsonl").write_text('{"_id": "q1", "text": "text"}\n')
     (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
     return tmp_path
@@ -107,15 +171,18 @@ def test_folder_in_beir_layout(folder):
     assert collection.judged_queries == {"q1": "text"}
 
 
-@pytest.mark.parametrize(("file", "content", "message"), [
-    ("corpus.jsonl", "not json\n", "line 1: not JSON"),
-    ("corpus.jsonl", '{"text": "no id"}\n', "_id"),
-    ("corpus.jsonl", '{"_id": "d1", "text": "a"}\n{"_id": "d1", "text": "b"}\n', "twice"),
-    ("corpus.jsonl", "", "no documents"),
-    ("qrels/test.tsv", "q1\tnowhere\t1\n", "unknown document"),
-    ("qrels/test.tsv", "nobody\td1\t1\n", "unknown query"),
-    ("qrels/test.tsv", "q1 d1 1\nq1 d1 1\n", "line 2"),
-])
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("corpus.jsonl", "not json\n", "line 1: not JSON"),
+        ("corpus.jsonl", '{"text": "no id"}\n', "_id"),
+        ("corpus.jsonl", '{"_id": "d1", "text": "a"}\n{"_id": "d1", "text": "b"}\n', "twice"),
+        ("corpus.jsonl", "", "no documents"),
+        ("qrels/test.tsv", "q1\tnowhere\t1\n", "unknown document"),
+        ("qrels/test.tsv", "nobody\td1\t1\n", "unknown query"),
+        ("qrels/test.tsv", "q1 d1 1\nq1 d1 1\n", "line 2"),
+    ],
+)
 def test_damaged_folders_are_refused(folder, file, content, message):
     (folder / file).write_text(content)
     with pytest.raises(UserError, match=message):

@@ -10,9 +10,22 @@ import torch
 from safetensors.torch import load_file
 
 from semanticbm import cross_encoder
-from semanticbm.cross_encoder import (CrossEncoder, after_heads, backbone_folder, classroom_folder, head_name, layers, load,
-                                      load_backbone_classifier, mlp_projection, parse_head, pick_device, score_from_cls,
-                                      self_attention, z_projection)
+from semanticbm.cross_encoder import (
+    CrossEncoder,
+    after_heads,
+    backbone_folder,
+    classroom_folder,
+    head_name,
+    layers,
+    load,
+    load_backbone_classifier,
+    mlp_projection,
+    parse_head,
+    pick_device,
+    score_from_cls,
+    self_attention,
+    z_projection,
+)
 from semanticbm.errors import TruncationWarning, UserError
 
 PAIRS = [("what is a bank", "The bank is near the river."), ("tosca", "Opera in three acts, unbelievably long")]
@@ -70,8 +83,10 @@ def test_accessors_agree_between_hugging_face_and_nnsight(tiny):
     encoding = tiny.encode(PAIRS)
     seen = {}
     layer = layers(tiny.hf)[1]
-    handles = [z_projection(layer).register_forward_pre_hook(lambda m, a: seen.__setitem__("z", a[0])),
-               mlp_projection(layer).register_forward_hook(lambda m, a, out: seen.__setitem__("mlp", out))]
+    handles = [
+        z_projection(layer).register_forward_pre_hook(lambda m, a: seen.__setitem__("z", a[0])),
+        mlp_projection(layer).register_forward_hook(lambda m, a, out: seen.__setitem__("mlp", out)),
+    ]
     tiny.hf(**encoding.inputs)
     for handle in handles:
         handle.remove()
@@ -118,9 +133,16 @@ def test_a_query_that_fills_the_window_is_refused(tiny):
         tiny.encode([("word " * 520, "document")])
 
 
-@pytest.mark.parametrize(("pair", "message"), [
-    (("", "text"), "the query is empty"), (("  \n", "text"), "the query is empty"), (("text", ""), "the document is empty"),
-    ((None, "text"), "not text"), (("text", 3), "not text")])
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        (("", "text"), "the query is empty"),
+        (("  \n", "text"), "the query is empty"),
+        (("text", ""), "the document is empty"),
+        ((None, "text"), "not text"),
+        (("text", 3), "not text"),
+    ],
+)
 def test_bad_texts(tiny, pair, message):
     with pytest.raises(UserError, match=message):
         tiny.encode([pair])
@@ -181,7 +203,9 @@ def test_backbone_comes_from_the_hub_where_the_package_is_missing(monkeypatch):
     """Without the package the pinned revision is asked from the hub; here a folder stands in for the download."""
     folder, asked = backbone_folder(), []
     monkeypatch.setattr(cross_encoder, "BACKBONE_PACKAGE", "no_such_package")
-    monkeypatch.setattr(cross_encoder, "_download", lambda repo, revision, instead: asked.append((repo, revision)) or folder)
+    monkeypatch.setattr(
+        cross_encoder, "_download", lambda repo, revision, instead: asked.append((repo, revision)) or folder
+    )
     assert backbone_folder() == folder
     assert asked == [(cross_encoder.BACKBONE_REPO, cross_encoder.BACKBONE_REVISION)]
 
@@ -224,7 +248,9 @@ def test_damaged_and_missing_weights(tiny, tmp_path):
 def test_more_than_one_logit_is_refused(tmp_path, tokenizer):
     from transformers import BertConfig, BertForSequenceClassification
 
-    config = BertConfig(vocab_size=30522, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, num_labels=3)
+    config = BertConfig(
+        vocab_size=30522, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, num_labels=3
+    )
     BertForSequenceClassification(config).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(UserError, match="one logit"):
@@ -283,5 +309,3 @@ def test_pickles_are_never_loaded(tmp_path, tokenizer):
     torch.save({}, tmp_path / "pytorch_model.bin")
     with pytest.raises(UserError, match="only safetensors"):
         load(str(tmp_path))
-
-

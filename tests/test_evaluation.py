@@ -7,7 +7,15 @@ import pytest
 from scipy import stats
 
 from semanticbm.errors import UserError
-from semanticbm.evaluation import bootstrap_mean, measure, ndcg, paired_bootstrap, partial_correlation, pearson, spearman
+from semanticbm.evaluation import (
+    bootstrap_mean,
+    measure,
+    ndcg,
+    paired_bootstrap,
+    partial_correlation,
+    pearson,
+    spearman,
+)
 
 
 def test_ndcg_by_hand():

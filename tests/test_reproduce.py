@@ -27,8 +27,15 @@ def small(monkeypatch, tiny):
         calls.append("direct_effects")
         return {"heads": [[2, 3]], "findings": {"strongest": Finding(float("nan"), note="nothing moved")}}
 
-    monkeypatch.setattr(experiments, "EXPERIMENTS", {
-        "matching_heads": heads, "direct_effects": direct, "contextual_heads": lambda study: {"heads": [], "findings": {}}})
+    monkeypatch.setattr(
+        experiments,
+        "EXPERIMENTS",
+        {
+            "matching_heads": heads,
+            "direct_effects": direct,
+            "contextual_heads": lambda study: {"heads": [], "findings": {}},
+        },
+    )
     monkeypatch.setattr(experiments, "draw_figures", lambda study: None)
     monkeypatch.setattr(reproduce, "load", lambda name, device: tiny)
     return calls
@@ -119,7 +126,9 @@ def test_a_sample_of_the_stored_numbers_can_be_made_again(classroom_model, tmp_p
     study = reproduce.Study(classroom_model, load_collection("classroom"), tmp_path, seed=stored.report["seed"])
     fingerprint = study.fingerprint()
     for key in ("weights_sha256", "collection_sha256"):
-        assert fingerprint[key] == stored.run["fingerprint"][key], f"{key}: the stored run is of something else; run it again"
+        assert fingerprint[key] == stored.run["fingerprint"][key], (
+            f"{key}: the stored run is of something else; run it again"
+        )
     from semanticbm.idf import idf_correlations, idf_values
 
     again = idf_correlations(classroom_model, idf_values("collection", study.collection))["pearson"].tolist()
@@ -135,6 +144,7 @@ def test_a_sample_of_the_stored_numbers_can_be_made_again(classroom_model, tmp_p
 
 def test_no_text_of_others_is_stored():
     """Result files hold numbers, heads, words of this collection's vocabulary and short names; no passages."""
+
     def strings(value):
         if isinstance(value, str):
             yield value

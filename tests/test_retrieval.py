@@ -7,8 +7,12 @@ from semanticbm.collection import Collection
 from semanticbm.cross_encoder import backbone_folder
 from semanticbm.retrieval import VectorEncoder, bm25_run, fuse, rerank, top, vector_run
 
-COLLECTION = Collection("toy", {"a": "the river bank is steep", "b": "a bank lends money", "c": "dogs bark at night"},
-                        {"q": "river bank"}, {"q": {"a": 2, "b": 1}})
+COLLECTION = Collection(
+    "toy",
+    {"a": "the river bank is steep", "b": "a bank lends money", "c": "dogs bark at night"},
+    {"q": "river bank"},
+    {"q": {"a": 2, "b": 1}},
+)
 
 
 def test_top_breaks_ties_by_id():
@@ -30,7 +34,9 @@ def test_vectors_equal_sentence_transformers():
     from sentence_transformers import SentenceTransformer
 
     texts = list(COLLECTION.documents.values())
-    reference = SentenceTransformer(str(backbone_folder()), device="cpu", local_files_only=True).encode(texts, normalize_embeddings=True)
+    reference = SentenceTransformer(str(backbone_folder()), device="cpu", local_files_only=True).encode(
+        texts, normalize_embeddings=True
+    )
     assert np.allclose(VectorEncoder().vectors(texts, batch_size=2), reference, atol=1e-5)
 
 

@@ -14,9 +14,28 @@ from semanticbm.cross_encoder import load
 from semanticbm.errors import UserError
 from semanticbm.training_data import Question, crop, normalise_query, split_queries, text_key, with_hard_negatives
 
-SUBJECTS = "rivers banks dogs birds snakes clocks cars teeth stars metals bread gardens music tennis courts bridges".split()
-FILLER = ("people often write about {} because the subject is old and wide and each town has its own way to speak of it "
-          "so number {} of these short texts says a little more about {} and about {} than the one before it did")
+SUBJECTS = [
+    "rivers",
+    "banks",
+    "dogs",
+    "birds",
+    "snakes",
+    "clocks",
+    "cars",
+    "teeth",
+    "stars",
+    "metals",
+    "bread",
+    "gardens",
+    "music",
+    "tennis",
+    "courts",
+    "bridges",
+]
+FILLER = (
+    "people often write about {} because the subject is old and wide and each town has its own way to speak of it "
+    "so number {} of these short texts says a little more about {} and about {} than the one before it did"
+)
 
 
 def passage(number: int, subject: str) -> str:
@@ -33,25 +52,72 @@ def folder(tmp_path_factory):
         for query in range(44):
             for number in range(6):
                 subject = SUBJECTS[(query + number) % len(SUBJECTS)]
-                handle.write(json.dumps({"qid": str(query), "docno": "x", "query": f"what about {subject} number {query}?",
-                                         "text": passage(10 * query + number, subject), "relevance": number % 4}) + "\n")
+                handle.write(
+                    json.dumps(
+                        {
+                            "qid": str(query),
+                            "docno": "x",
+                            "query": f"what about {subject} number {query}?",
+                            "text": passage(10 * query + number, subject),
+                            "relevance": number % 4,
+                        }
+                    )
+                    + "\n"
+                )
     with gzip.open(root / "medquad.jsonl.gz", "wt") as handle:
         for number in range(30):
-            handle.write(json.dumps({"question": f"What are {SUBJECTS[number % 16]} for ?", "answer": passage(900 + number, SUBJECTS[number % 16])}) + "\n")
+            handle.write(
+                json.dumps(
+                    {
+                        "question": f"What are {SUBJECTS[number % 16]} for ?",
+                        "answer": passage(900 + number, SUBJECTS[number % 16]),
+                    }
+                )
+                + "\n"
+            )
     for part in ("train", "dev", "test"):
-        lines = "".join(f"<question>\nwhat\tis\t{subject}\n</question>\n<positive>\n" + passage(700, subject).replace(" ", "\t") + "\n</positive>\n"
-                        for subject in SUBJECTS[:4])
+        lines = "".join(
+            f"<question>\nwhat\tis\t{subject}\n</question>\n<positive>\n"
+            + passage(700, subject).replace(" ", "\t")
+            + "\n</positive>\n"
+            for subject in SUBJECTS[:4]
+        )
         (root / "trecqa" / f"{part}.xml").write_text(lines)
     context = passage(500, "rivers")
-    (root / "xquad" / "xquad.en.json").write_text(json.dumps({"data": [{"paragraphs": [{"context": context, "qas": [
-        {"question": "Which rivers?", "answers": [{"answer_start": 20}]}]}]}]}))
+    (root / "xquad" / "xquad.en.json").write_text(
+        json.dumps(
+            {
+                "data": [
+                    {
+                        "paragraphs": [
+                            {
+                                "context": context,
+                                "qas": [{"question": "Which rivers?", "answers": [{"answer_start": 20}]}],
+                            }
+                        ]
+                    }
+                ]
+            }
+        )
+    )
     with gzip.open(root / "subjqa" / "books_splits_dev.csv.gz", "wt", newline="") as handle:
         writer = csv.DictWriter(handle, ["question", "review_id", "review", "human_ans_spans", "human_ans_indices"])
         writer.writeheader()
-        writer.writerow({"question": "how is the long plot", "review_id": "1", "review": passage(300, "music"), "human_ans_spans": "old", "human_ans_indices": "(40, 50)"})
-    (root / "pubmedqa" / "ori_pqal.json").write_text(json.dumps({"1": {"QUESTION": "Do teeth last?", "CONTEXTS": [passage(200, "teeth")]}}))
-    (root / "paper" / "tfc1_add_baseline_final_dd_corpus.json").write_text(json.dumps(
-        {"corpus": {"1": {"2": {"title": "", "text": "a " + passage(900, "rivers")}}}}))
+        writer.writerow(
+            {
+                "question": "how is the long plot",
+                "review_id": "1",
+                "review": passage(300, "music"),
+                "human_ans_spans": "old",
+                "human_ans_indices": "(40, 50)",
+            }
+        )
+    (root / "pubmedqa" / "ori_pqal.json").write_text(
+        json.dumps({"1": {"QUESTION": "Do teeth last?", "CONTEXTS": [passage(200, "teeth")]}})
+    )
+    (root / "paper" / "tfc1_add_baseline_final_dd_corpus.json").write_text(
+        json.dumps({"corpus": {"1": {"2": {"title": "", "text": "a " + passage(900, "rivers")}}}})
+    )
     (root / "paper" / "tfc1_add_qids_with_text.csv").write_text("1,what are banks for\n")
     return root
 
@@ -133,7 +199,11 @@ def trainable():
 
 def test_loss_is_the_formula(trainable):
     loss = training.GroupLoss(trainable, "softmax+cosine", chunk=2)
-    passages, relevance, cosines = ["red fish", "a blue bird sings", "green tea"], torch.tensor([1.0, 1 / 3, 0.0]), [0.9, 0.4, 0.1]
+    passages, relevance, cosines = (
+        ["red fish", "a blue bird sings", "green tea"],
+        torch.tensor([1.0, 1 / 3, 0.0]),
+        [0.9, 0.4, 0.1],
+    )
     with torch.no_grad():
         value = loss([["query"], [passages], [cosines]], [relevance])
         scores = torch.tensor(trainable.predict([("query", text) for text in passages], show_progress_bar=False))
