@@ -98,7 +98,7 @@ def to_score(model: CrossEncoder, n_tokens: int, n_rounds: int, lens: bool) -> d
         import lens as transformer_lens
 
         encoder = transformer_lens.hooked_encoder(model)
-        tokens = [{name: value for name, value in encoding.inputs.items()} for encoding in inputs]
+        tokens = [encoding.inputs for encoding in inputs]
         contestants["transformer_lens"] = lambda: transformer_lens.direct_effects(encoder, model, *tokens)
     differences = agreement({name: run() for name, run in contestants.items()}, "textbook")
     contestants["two plain forwards"] = lambda: [model.logits(encoding) for encoding in inputs]
