@@ -27,14 +27,14 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from datasets import Dataset
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from sentence_transformers import CrossEncoder as TrainableCrossEncoder
@@ -45,7 +45,16 @@ from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from semanticbm import __version__, training_data
-from semanticbm.cross_encoder import BACKBONE_REPO, BACKBONE_REVISION, BACKBONE_SHA256, backbone_folder, sha256
+from semanticbm.cross_encoder import (
+    BACKBONE_REPO,
+    BACKBONE_REVISION,
+    BACKBONE_SHA256,
+    CrossEncoder,
+    backbone_folder,
+    load_backbone_classifier,
+    load_tokenizer,
+    sha256,
+)
 from semanticbm.errors import UserError
 from semanticbm.evaluation import ndcg
 
@@ -325,3 +334,44 @@ def train_and_examine(folder: Path, data: Path, recipe: Recipe, examine_it: bool
         for name, part in report.items():
             for system, row in part["ndcg@10"].items():
                 print(f"{name:10} {system:15} nDCG@10 {row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
+
+
+def heads_during_training(
+    run: Path, steps: Sequence[int] = (65, 130, 260, 390), queries: int = 30, seed: int = 0
+) -> list[dict]:
+    """The head measurements of chapters 5 and 7 at the backbone and at some checkpoints of a run: JSON-ready.
+
+    For each: rise of the matching score with 5 occurrences and same-token AUC, [layer, head], over `queries` queries of
+    the classroom collection; mean direct effect [layer, head]; and the mean change of the score on TFC1 pairs.
+    """
+    found = [{"step": 0, **_measure_heads(load_backbone_classifier(seed), "backbone", queries, seed)}]
+    for step in steps:
+        checkpoint = run / "checkpoints" / f"checkpoint-{step}"
+        hf = PeftModel.from_pretrained(load_backbone_classifier(seed), str(checkpoint)).merge_and_unload()
+        found.append({"step": step, **_measure_heads(hf, f"step {step}", queries, seed)})
+    return found
+
+
+def _measure_heads(hf, name: str, n_queries: int, seed: int) -> dict:
+    from semanticbm.collection import load_collection
+    from semanticbm.diagnostics import Settings, diagnostic_pairs
+    from semanticbm.matching import same_token_auc, tf_curves
+    from semanticbm.path_patching import direct_effects_many
+
+    model, collection = CrossEncoder(hf, load_tokenizer(backbone_folder()), name), load_collection("classroom")
+    queries = sorted(collection.queries)
+    np.random.default_rng(seed).shuffle(queries)
+    queries = queries[:n_queries]
+    tf = tf_curves(model, collection, queries, 1, seed=seed).matching
+    settings = Settings(documents_per_query=2, max_words=60, seed=seed)
+    pairs = diagnostic_pairs("TFC1", collection, model.tokenizer, settings, queries).pairs
+    effects = direct_effects_many(
+        model, [pair.baseline_pair for pair in pairs], [pair.perturbed_pair for pair in pairs]
+    )
+    return {
+        "rise": (tf[..., -1] - tf[..., 0]).mean(axis=0).tolist(),
+        "auc": same_token_auc(model, collection, queries, 1, seed).mean().tolist(),
+        "direct": (effects.effects.mean(axis=0)).tolist(),
+        "score_change": float(effects.changes.mean()),
+        "n_queries": len(queries),
+    }
