@@ -9,10 +9,12 @@ import torch
 import semanticbm
 from semanticbm.compiled import compile_distracted
 from semanticbm.cross_encoder import parse_head, word_embeddings
+from semanticbm.diagnostics import Settings, diagnostic_pairs
 from semanticbm.distracted import PLANTED, ROLES, precision_recall
-from semanticbm.idf import idf_correlations, idf_values
+from semanticbm.idf import edit_effects, idf_correlations, idf_values
 from semanticbm.path_patching import direct_effects
 from semanticbm.recovery import recover
+from semanticbm.semantic_bm import collect_features, evaluate_variants
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +113,20 @@ def test_u0_correlates_with_idf_as_on_trained_models(small, planted):
     table = idf_correlations(planted[0], idf_values("collection", small), k=1)
     assert table.loc[0, "spearman"] < -0.99
     assert table.loc[0, "pearson"] < -0.9  # the planted number is ln idf, so a straight line misses a little
+
+
+def test_raising_u0_lowers_what_a_word_is_worth(small, planted):
+    pairs = diagnostic_pairs("TFC1", small, planted[0].tokenizer, Settings(documents_per_query=1)).pairs[:6]
+    contribution = edit_effects(planted[0], pairs, steps=(-1.0, 0.0, 1.0), n=1).contribution[:, 0]
+    assert (np.diff(contribution, axis=1) < -0.5).all()
+
+
+def test_semantic_bm_prefers_the_planted_matching_heads(small, planted):
+    model, heads = planted
+    scores = {query: model.bm25.scores(text) for query, text in small.queries.items()}
+    run = {query: dict(zip(model.bm25.ids, values, strict=True)) for query, values in scores.items()}
+    features = collect_features(model, small, run, depth=15)
+    found = evaluate_variants(features, [parse_head(head) for head in heads["matching"]], n_draws=10)
+    medians = found.table().set_index("variant")["median"]
+    assert medians["SemanticBM"] > 0.9 > medians["matching scores only"]
+    assert medians["SemanticBM"] > max(found.draws["random other heads"]) + 0.3
