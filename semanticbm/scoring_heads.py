@@ -56,9 +56,10 @@ from semanticbm.matching import (
     intervals,
     share_out,
 )
+from semanticbm.patching import encode_both, gradients, read_site
 from semanticbm.path_patching import direct_effects_many, effects_on_receivers_many
 
-MIN_EFFECT = 0.02  # least mean direct effect (section 12 of the paper's specification: a share of the full change)
+MIN_EFFECT = 0.02  # least mean direct effect, as a share of the full change; fixed before any run
 FEW_QUERIES = 12
 KINDS = ("query", "key", "value")
 
@@ -292,31 +293,41 @@ def find_contextual_heads(model: CrossEncoder, diagnostics: Diagnostics, scoring
 
 
 @torch.no_grad()
-def written_changes(model: CrossEncoder, pair: DiagnosticPair) -> tuple[np.ndarray, list[int | None], slice]:
+def written_changes(model: CrossEncoder, pair: DiagnosticPair) -> np.ndarray:
     """Length of the change that each head writes at each position when the baseline becomes the perturbed document.
 
-    Returns float [layer, head, position], the word of each position, and the query's positions. What a head writes is
-    its z times its columns of W_O.
+    Returns float [layer, head, position]. What a head writes is its z times its columns of W_O.
     """
-    encoding = model.encode([pair.baseline_pair, pair.perturbed_pair])
-    found = []
-    with model.traced.trace(**encoding.inputs):
-        for layer in layers(model.traced):
-            found.append(z_projection(layer).input.save())
-    changes = []
-    for layer, z in zip(layers(model.hf), found, strict=True):
-        change = (z[1] - z[0]).unflatten(-1, (model.n_heads, model.d_head))
+    baseline, perturbed = encode_both(model, [pair.baseline_pair], [pair.perturbed_pair])
+    z, others, changes = read_site(model, baseline), read_site(model, perturbed), []
+    for layer, ours, theirs in zip(layers(model.hf), z, others, strict=True):
+        change = (theirs - ours)[0].unflatten(-1, (model.n_heads, model.d_head))
         weight = z_projection(layer).weight.unflatten(-1, (model.n_heads, model.d_head))
         changes.append(torch.einsum("phd,mhd->hpm", change, weight).norm(dim=-1))
-    return torch.stack(changes).cpu().numpy(), encoding.word_ids[0], slice(*encoding.query_spans[0])
+    return torch.stack(changes).cpu().numpy()
+
+
+def effects_by_position(model: CrossEncoder, pair: DiagnosticPair) -> np.ndarray:
+    """How much the score gains from the change of each head at each position, to first order, in logits.
+
+    Slope of the score at the baseline times the change of z (attribution patching, kept apart by position): float
+    [layer, head, position]. One run forward and back instead of a run for each head and position.
+    """
+    baseline, perturbed = encode_both(model, [pair.baseline_pair], [pair.perturbed_pair])
+    (z, slopes), others = gradients(model, baseline), read_site(model, perturbed)
+    products = [slope * (theirs - ours) for slope, ours, theirs in zip(slopes, z, others, strict=True)]
+    by_head = torch.stack(products)[:, 0].unflatten(-1, (model.n_heads, model.d_head)).sum(dim=-1)
+    return by_head.transpose(1, 2).cpu().numpy()
 
 
 def relay_correlations(model: CrossEncoder, diagnostics: Diagnostics, idf: Callable[[str], float],
+                       measure: Callable[[CrossEncoder, DiagnosticPair], np.ndarray] = effects_by_position,
                        min_words: int = 4) -> HeadValues:
-    """Spearman of what changes at the *other* query words with their IDF, for each head: float [query, layer, head].
+    """Spearman of what a head does at the *other* query words with their IDF: float [query, layer, head].
 
-    A positive value: the head writes more of the change to rarer words. The edited word is left out. Take pairs whose
-    term was drawn at random: with the rarest word as term, the rarest place would never be among the others.
+    `measure`: `effects_by_position` (what the score gains there) or `written_changes` (how much changes there). A
+    positive value: more at rarer words. The edited word is left out. Take pairs whose term was drawn at random: with
+    the rarest word as term, the rarest place would never be among the others.
     """
     pieces, found = Pieces(model.tokenizer), {}
     for pair in diagnostics.pairs:
@@ -325,9 +336,10 @@ def relay_correlations(model: CrossEncoder, diagnostics: Diagnostics, idf: Calla
         levels = np.array([idf(words[number]) for number in others])
         if len(others) < min_words or np.ptp(levels) == 0:
             continue
-        changes, word_ids, query = written_changes(model, pair)
-        where = np.array(word_ids[query])
-        by_word = np.stack([changes[..., query][..., where == number].mean(axis=-1) for number in others], axis=-1)
+        encoding = model.encode([pair.baseline_pair])
+        query = slice(*encoding.query_spans[0])
+        where, done = np.array(encoding.word_ids[0][query]), measure(model, pair)[..., query]
+        by_word = np.stack([done[..., where == number].mean(axis=-1) for number in others], axis=-1)
         found.setdefault(pair.query_id, []).append(_rank_correlation(by_word, levels, None))
     if not found:
         raise UserError(f"no query has {min_words} words besides the edited one: take another collection.")
@@ -337,16 +349,22 @@ def relay_correlations(model: CrossEncoder, diagnostics: Diagnostics, idf: Calla
 
 def relay_report(model: CrossEncoder, collection: Collection, diagnostics: Diagnostics,
                  relays: Sequence[Head], seed: int = 0) -> pd.DataFrame:
-    """Do relays write to rarer words? Mean `relay_correlations` of them and of the other heads of their layers."""
-    values = relay_correlations(model, diagnostics, BM25(collection.documents).word_idf)
+    """Do relays write to rarer words? Mean `relay_correlations` of them and of the other heads of their layers.
+
+    Columns: effect (with effect_low, effect_high) for `effects_by_position`, written (...) for `written_changes`.
+    """
+    idf = BM25(collection.documents).word_idf
+    measured = {"effect": relay_correlations(model, diagnostics, idf),
+                "written": relay_correlations(model, diagnostics, idf, written_changes)}
     relays = list(relays)
     same_layers = [(layer, head) for layer in sorted({layer for layer, _ in relays}) for head in range(model.n_heads)]
     groups = {"relays": relays, "other heads of these layers": [head for head in same_layers if head not in relays]}
-    rows = []
-    for name, heads in groups.items():
-        if heads:
-            by_query = np.nanmean([values.values[:, layer, head] for layer, head in heads], axis=0)
-            mean, low, high = bootstrap_mean(by_query, seed=seed)
-            rows.append({"heads": name, "n_heads": len(heads), "spearman": mean, "low": low, "high": high,
-                         "n_queries": len(by_query)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame([_relay_row(name, heads, measured, seed) for name, heads in groups.items() if heads])
+
+
+def _relay_row(name: str, heads: list[Head], measured: dict[str, HeadValues], seed: int) -> dict:
+    row = {"heads": name, "n_heads": len(heads)}
+    for column, found in measured.items():
+        by_query = np.nanmean([found.values[:, layer, head] for layer, head in heads], axis=0)
+        row |= dict(zip((column, f"{column}_low", f"{column}_high"), bootstrap_mean(by_query, seed=seed), strict=True))
+    return row | {"n_queries": len(measured["effect"].query_ids)}

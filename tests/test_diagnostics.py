@@ -12,7 +12,6 @@ from semanticbm.collection import Collection, load_collection, words
 from semanticbm.cross_encoder import backbone_folder, load_tokenizer
 from semanticbm.diagnostics import (
     AXIOMS,
-    PAPER_FILES,
     SAME_LENGTH,
     Pieces,
     Settings,
@@ -21,13 +20,10 @@ from semanticbm.diagnostics import (
     diagnostic_pairs,
     insert,
     is_content,
-    paper_collection,
-    paper_folder,
-    paper_pairs,
-    paper_terms,
     wordnet_synonyms,
 )
 from semanticbm.errors import UserError
+from semanticbm.paper_data import PAPER_FILES, paper_collection, paper_folder, paper_pairs, paper_terms
 
 DATA = Path(os.environ.get("SEMANTICBM_DATA") or Path(__file__).parents[2] / "shared" / "data")
 needs_paper = pytest.mark.skipif(not (DATA / "paper").is_dir(), reason="the paper's files are not on this machine")

@@ -18,11 +18,13 @@ from semanticbm.distracted import compile_distracted
 from semanticbm.errors import UserError
 from semanticbm.evaluation import partial_correlation
 from semanticbm.matching import confirm_heads, find_matching_heads, head_effects, share_out
+from semanticbm.patching import attribution_patching
 from semanticbm.path_patching import direct_effects, effects_on_receivers
 from semanticbm.scoring_heads import (
     attention_by_idf,
     cls_attention,
     direct_effects_by_query,
+    effects_by_position,
     few_pairs,
     find_contextual_heads,
     find_scoring_heads,
@@ -244,16 +246,40 @@ def test_head_effects_equal_a_plain_hook(model, collection):
 def test_written_changes_add_up_to_the_attention_output(model, collection):
     """One head alone: its change is the change of its z times its columns of W_O; equal texts give 0."""
     pair = diagnostic_pairs("TFC1", collection, model.tokenizer, Settings(documents_per_query=1)).pairs[0]
-    changes, word_ids, query = written_changes(model, pair)
+    changes = written_changes(model, pair)
     kept = []
     hook = z_projection(layers(model.hf)[2]).register_forward_pre_hook(lambda _, args: kept.append(args[0].clone()))
     model.logits(model.encode([pair.baseline_pair, pair.perturbed_pair]))
     hook.remove()
     difference = (kept[0][1] - kept[0][0])[:, 6:12] @ z_projection(layers(model.hf)[2]).weight[:, 6:12].T
     np.testing.assert_allclose(changes[2, 1], difference.norm(dim=-1).numpy(), atol=1e-12)
-    assert len(word_ids) == changes.shape[-1] and word_ids[query][0] == 0
     same = DiagnosticPair("TFC1", "q", "d", pair.query, pair.baseline, pair.baseline, pair.term)
-    assert written_changes(model, same)[0].max() == 0
+    assert written_changes(model, same).max() == 0
+
+
+def test_effects_by_position_add_up_to_attribution_and_are_the_slope(model, collection):
+    """Sum over positions = the library's attribution; the size for a small step = a finite difference by hooks."""
+    pair = diagnostic_pairs("TFC1", collection, model.tokenizer, Settings(documents_per_query=1)).pairs[0]
+    effects = effects_by_position(model, pair)
+    baseline, perturbed = model.score_pairs([pair.baseline_pair, pair.perturbed_pair])
+    np.testing.assert_allclose(effects.sum(axis=-1) / (perturbed - baseline),
+                               attribution_patching(model, pair.baseline_pair, pair.perturbed_pair), atol=1e-8)
+    layer, head, position, step = 1, 2, 3, 1e-4
+    module, kept = z_projection(layers(model.hf)[layer]), []
+    hook = module.register_forward_pre_hook(lambda _, args: kept.append(args[0].clone()))
+    encodings = [model.encode([side]) for side in (pair.baseline_pair, pair.perturbed_pair)]
+    first = [float(model.logits(encoding)) for encoding in encodings][0]
+    hook.remove()
+
+    def nudge(_, args):
+        z = args[0].clone()
+        z[0, position, 12:18] += step * (kept[1] - kept[0])[0, position, 12:18]
+        return (z,)
+
+    hook = module.register_forward_pre_hook(nudge)
+    slope = (float(model.logits(encodings[0])) - first) / step
+    hook.remove()
+    assert effects[layer, head, position] == pytest.approx(slope, rel=1e-3, abs=1e-9)
 
 
 def test_relay_measure_leaves_out_the_edited_word(model, collection):
