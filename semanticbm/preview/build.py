@@ -12,7 +12,7 @@ from semanticbm.preview.cells import cells_of
 from semanticbm.preview.crossref import Label, is_reference, labels_of
 from semanticbm.preview.execute import run_chapters
 from semanticbm.preview.project import Chapter, Project
-from semanticbm.preview.render import render
+from semanticbm.preview.render import fragments_of, render
 
 
 class BuildFailed(UserError):
@@ -56,6 +56,8 @@ def build_preview(project: Project, report: Callable[[str], None], fresh: bool =
     if failures:
         raise BuildFailed("the book was not built, because code in it failed:\n" + "\n".join(failures))
     labels, keys = all_labels(documents), cited_keys(documents)
+    pandoc.parse_many([text for chapter, document in documents.items()
+                       for text in fragments_of(document, runs[chapter].outputs)])
     with ThreadPoolExecutor(2) as pool:
         jobs = [pool.submit(render, project, chapter, document, runs[chapter].outputs, labels, keys)
                 for chapter, document in documents.items()]

@@ -8,6 +8,7 @@ pandoc knows.
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -42,14 +43,22 @@ def parse(source: str) -> dict:
     return json.loads(_run(mark_cells(source), "json", READER, []))
 
 
+_read_before: dict[str, list[dict]] = {}
+
+
 def parse_many(fragments: list[str]) -> list[list[dict]]:
-    """Read many pieces of markdown with one call: the blocks of each."""
-    if not fragments:
-        return []
-    fence = "::::::::::::"
-    text = "\n\n".join(f"{fence} {{.piece}}\n{fragment}\n{fence}" for fragment in fragments)
-    blocks = parse(text)["blocks"]
-    return [block["c"][1] for block in blocks]
+    """Read many pieces of markdown: the blocks of each.
+
+    All pieces that were not read before take one call of pandoc together; it starts slowly, so callers that know many
+    pieces pass them at once.
+    """
+    new = [fragment for fragment in dict.fromkeys(fragments) if fragment not in _read_before]
+    if new:
+        fence = "::::::::::::"
+        text = "\n\n".join(f"{fence} {{.piece}}\n{fragment}\n{fence}" for fragment in new)
+        pieces = [block["c"][1] for block in parse(text)["blocks"]]
+        _read_before.update(zip(new, pieces, strict=True))
+    return [copy.deepcopy(_read_before[fragment]) for fragment in fragments]
 
 
 def to_html(document: dict, bibliography: Path, metadata: dict[str, str] | None = None,

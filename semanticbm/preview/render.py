@@ -300,7 +300,7 @@ class ChapterRenderer:
         """The value of an inline expression, read as markdown."""
         _, outputs = next(self.outputs)
         text = "".join(output.get("text", "") for output in outputs if output.get("name") == "stdout")
-        blocks = pandoc.parse_many([text])[0] if re.search(r"[*_`$\[\]<>\\]", text) else None
+        blocks = pandoc.parse_many([text])[0] if is_markup(text) else None
         return blocks[0]["c"] if blocks else [pandoc.string(text)]
 
     def heading(self, element: dict) -> dict:
@@ -327,6 +327,24 @@ class ChapterRenderer:
         else:
             self.page.files.add(path)
         return {"t": "Link", "c": [attributes, content, [target, title]]}
+
+
+def is_markup(text: str) -> bool:
+    """True if a computed text may hold markdown; a plain number needs no pandoc."""
+    return bool(re.search(r"[*_`$\[\]<>\\]", text))
+
+
+def fragments_of(document: dict, outputs: list[list[dict]]) -> list[str]:
+    """All pieces of markdown outside a chapter's own text: captions, titles of callouts, outputs, computed values."""
+    elements = list(pandoc.elements(document["blocks"]))
+    cells = [read_cell(element) for element in elements if is_cell(element) or is_inline_value(element)]
+    found = [dict(element["c"][0][2]).get("title") for element in elements if is_callout(element)]
+    for cell, results in zip(cells, outputs, strict=True):
+        found += [cell.options.get("fig-cap"), cell.options.get("tbl-cap")]
+        found += [output["data"].get("text/markdown") for output in results if "data" in output]
+        text = "".join(output.get("text", "") for output in results if output.get("name") == "stdout")
+        found += [text] if cell.inline and is_markup(text) else []
+    return [str(text) for text in found if text]
 
 
 def local_target(chapter: Chapter, target: str) -> Path | None:
