@@ -19,7 +19,7 @@ LNC2     d2 is d1 written k > 1 times, and d1 has a query word                  
 
 **Equal length.** Patching swaps activations position by position, so both documents must have the same number of
 pieces. A *filler* that is one piece long, such as "a", stands m times where the term has m pieces. The paper appends
-the term and pads the baseline with fillers (section 3); here the place is a parameter.
+the term and pads the baseline with fillers; here the place is a parameter.
 
 **TFC2.** The paper keeps the last k of five occurrences, so more occurrences also means occurrences nearer to the
 start: count and place cannot be told apart. Here the places are drawn at random, and the order in which they fill too.

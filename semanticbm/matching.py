@@ -1,6 +1,6 @@
 """Matching heads: the heads that look from a query word into the document for the same word.
 
-**The matching score** of a head is the share of attention that a query piece sends to the document (section 4):
+**The matching score** of a head is the attention that a query piece sends to the document (Lu, Chen, Eickhoff 2025):
 
     MS(q_i, d) = sum over document pieces j of A[i, j]
 
@@ -111,7 +111,7 @@ def matching_scores(model: CrossEncoder, query: str, documents: Sequence[str],
                     batch_size: int = 16) -> list[np.ndarray]:
     """MS of each document: a list of float arrays [layer, head, query piece], one a document.
 
-    Attention mass from each query piece to the document's pieces, the last [SEP] left out (section 4 of the paper).
+    Attention mass from each query piece to the document's pieces, the last [SEP] left out.
     """
     if isinstance(documents, str):
         raise UserError("documents is one text: pass a list of texts.")

@@ -100,7 +100,7 @@ def paper_terms(folder: str | Path | None = None) -> pd.DataFrame:
 
 def paper_pairs(tokenizer, folder: str | Path | None = None, axiom: str = "TFC1",
                 documents_per_query: int = 100, seed: int = 0) -> Diagnostics:
-    """The paper's appended TFC1 or STMC1 pairs, rebuilt (section 3): the word at the end, fillers "a" in the baseline.
+    """The paper's appended TFC1 or STMC1 pairs, rebuilt: the word at the end, fillers "a" in the baseline.
 
     With fewer than 100 documents a query, a seeded sample. Left out and counted, unlike in the paper: queries with the
     word "a" in them, since their baseline would get another query word; for STMC1 also queries that contain the

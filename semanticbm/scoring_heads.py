@@ -3,9 +3,9 @@
 At the end of the model only the [CLS] position is read. So the match signal, which sits at the query words after the
 matching heads, has to get there. Two kinds of heads do that in the paper:
 
-- *Scoring heads* (section 6) act on the score directly. Their [CLS] row attends to the query words, the more the rarer
+- *Scoring heads* act on the score directly. Their [CLS] row attends to the query words, the more the rarer
   the word: attention as IDF. What they read at a word is its match signal. So they add up IDF times soft TF.
-- *Contextual query representation heads* (section 5), "relays" for short, act on the scoring heads' inputs. They move
+- *Contextual query representation heads*, "relays" for short, act on the scoring heads' inputs. They move
   the match signal between query words before it is read, towards the words with a high IDF.
 
 **Finding scoring heads**: the *direct effect* of each head (`semanticbm.path_patching`) on TFC1 pairs. A head is
@@ -217,14 +217,14 @@ def _sides(diagnostics: Diagnostics) -> tuple[list, list]:
 
 
 def direct_effects_by_query(model: CrossEncoder, diagnostics: Diagnostics, progress: bool = False) -> Effects:
-    """Direct effect of each head on the score, as share of the full change of each query (section 3.2)."""
+    """Direct effect of each head on the score, as share of the full change of each query."""
     found = direct_effects_many(model, *_sides(diagnostics), progress=progress)
     return share_out(diagnostics, found.effects, found.changes, MIN_CHANGE * float(np.std(found.baseline)))
 
 
 def path_effects_by_query(model: CrossEncoder, diagnostics: Diagnostics, receivers: Iterable[Head],
                           kinds: Sequence[str] = KINDS, progress: bool = False) -> Effects:
-    """Effect of each head on the score through q, k or v (`kinds`) of the receivers, as share by query (section 3.3).
+    """Effect of each head on the score through q, k or v (`kinds`) of the receivers, as share by query.
 
     Heads in or after the last receiver's layer cannot reach it and have the effect 0.
     """
@@ -249,7 +249,7 @@ def _important(table: pd.DataFrame, min_effect: float) -> pd.Series:
 
 def find_scoring_heads(model: CrossEncoder, diagnostics: Diagnostics, min_effect: float = MIN_EFFECT, seed: int = 0,
                        progress: bool = False) -> FoundHeads:
-    """Heads with a direct effect on the score, by the rule of this module, strongest first (sections 3.2 and 6).
+    """Heads with a direct effect on the score, by the rule of this module, strongest first.
 
     `diagnostics`: pairs of equal length, usually TFC1. The table has the mean effect of each head with its interval.
     """
@@ -267,7 +267,7 @@ def few_pairs(diagnostics: Diagnostics, n_queries: int = FEW_QUERIES) -> Diagnos
 def find_contextual_heads(model: CrossEncoder, diagnostics: Diagnostics, scoring_heads: Sequence[Head],
                           exclude: Iterable[Head] = (), min_effect: float = MIN_EFFECT, seed: int = 0,
                           kinds_on: int = FEW_QUERIES, progress: bool = False) -> FoundHeads:
-    """Heads that act on the score through q, k and v of the scoring heads (sections 3.3 and 5), strongest first.
+    """Heads that act on the score through q, k and v of the scoring heads, strongest first.
 
     `exclude`: heads with another role, usually the matching heads: they stay in the table (column `excluded`) and are
     not chosen. Columns query, key, value: the mean effect through that input alone, on one pair of `kinds_on` queries.
