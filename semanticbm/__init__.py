@@ -17,6 +17,7 @@ _HOMES = {
     "CrossEncoder": "cross_encoder",
     "load": "cross_encoder",
     "compile_bm25": "compiled",
+    "compile_distracted": "distracted",
     "direct_effects": "path_patching",
     "matching_scores": "matching",
     "u0": "idf",
