@@ -2,6 +2,7 @@
 # make test    the environment, then all tests
 # make setup   the environment alone, in .venv/ (the others do this first)
 # make bench   the environment, then the benchmarks
+# make notebooks   the environment, then the Colab notebooks of all chapters
 # make clean   remove what was built; the environment stays
 #
 # PYTHON=...      which Python makes the environment (3.11 or newer; found by itself otherwise)
@@ -13,7 +14,7 @@ STAMP := .venv/setup.stamp
 TEST_FLAGS ?= -n auto --maxprocesses=4 --dist=loadfile
 CANDIDATES := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
 
-.PHONY: setup book test bench clean
+.PHONY: setup book test bench notebooks clean
 
 book: setup
 	.venv/bin/semanticbm book $(BOOK_FLAGS)
@@ -23,6 +24,9 @@ test: setup
 
 bench: setup
 	.venv/bin/python tests/benchmarks/run.py
+
+notebooks: setup
+	.venv/bin/python -m semanticbm.colab
 
 setup: $(STAMP)
 
