@@ -192,6 +192,7 @@ def run_chapters(project: Project, cells: dict[Chapter, list[Cell]], report: Cal
     cores = os.cpu_count() or 1
     workers = workers or max(1, min(4, cores))
     threads = max(1, cores // workers)
+    report(f"running the code of {sum(map(bool, cells.values()))} chapters, {workers} at a time")
     pool = ThreadPoolExecutor(workers)
     jobs = {pool.submit(_run_or_read, project, chapter, cells[chapter], threads, fresh): chapter for chapter in cells}
     runs, failures = {}, {}
