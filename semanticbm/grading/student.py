@@ -55,8 +55,8 @@ def own_lines(error: BaseException, file: str | Path) -> str:
     return "\n".join([*lines, f"  {type(error).__name__}: {message[0] if message else ''}".rstrip(": ")])
 
 
-def load_file(path: Path):
-    """Import a file of exercises as a module of its own; `Raised` if it does not import.
+def load_file(path: Path, seconds: float = CALL_SECONDS):
+    """Import a file of exercises as a module of its own; `Raised` if it does not import within so many seconds.
 
     A real import from disk, since nnsight reads the source of the functions it traces.
     """
@@ -65,10 +65,10 @@ def load_file(path: Path):
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        with time_limit():
+        with time_limit(seconds):
             spec.loader.exec_module(module)
     except TimeUp:
-        raise Raised(f"  {path.name} did not finish importing within {CALL_SECONDS:.0f} seconds.") from None
+        raise Raised(f"  {path.name} did not finish importing within {seconds:.0f} seconds.") from None
     except (Exception, SystemExit) as error:
         raise Raised(f"  {path.name} does not import:\n{own_lines(error, path)}") from None
     return module
@@ -118,19 +118,19 @@ def _same(before, now) -> bool:
 class Live:
     """Calls a reader's function for the checks: turns its errors into `ToDo` and `Raised`, guards its inputs."""
 
-    def __init__(self, function: Callable, file: str | Path):
-        self.function, self.file = function, file
+    def __init__(self, function: Callable, file: str | Path, seconds: float = CALL_SECONDS):
+        self.function, self.file, self.seconds = function, file, seconds
         self.name = getattr(function, "__name__", "function")
 
     def __call__(self, args: tuple, kwargs: dict):
         before = [_snapshot(value) for value in args]
         try:
-            with time_limit():
+            with time_limit(self.seconds):
                 value = self.function(*args, **kwargs)
         except NotImplementedError as error:
             raise ToDo(str(error)) from None
         except TimeUp:
-            raise Raised(f"  {call_text(self.name, args, kwargs)} took more than {CALL_SECONDS:.0f} seconds.") from None
+            raise Raised(f"  {call_text(self.name, args, kwargs)} took more than {self.seconds:.0f} seconds.") from None
         except (Exception, SystemExit) as error:
             raise Raised(f"  {call_text(self.name, args, kwargs)} raised:\n{own_lines(error, self.file)}") from None
         self._check_inputs(before, args, kwargs, value)
