@@ -129,7 +129,9 @@ def paper_texts(folder: Path) -> tuple[set[str], set[str]]:
     if not corpus.is_file() or not queries.is_file():
         return set(), set()
     rows = json.loads(corpus.read_text(encoding="utf-8"))["corpus"].values()
-    keys = {text_key(re.sub(r"^(a )+", "", row["text"])) for documents in rows for row in documents.values()}
+    texts = [row["text"] for documents in rows for row in documents.values()]
+    # Each text begins with one filler "a"; a second one may belong to the passage, so both readings are protected.
+    keys = {text_key(re.sub(filler, "", text)) for text in texts for filler in (r"^a ", r"^(a )+")}
     names = {
         normalise_query(line.split(",", 1)[1]) for line in queries.read_text(encoding="utf-8").splitlines() if line
     }
