@@ -101,7 +101,7 @@ def _distance_of_arrays(value, expected: np.ndarray, tolerance: float) -> float:
     with np.errstate(invalid="ignore"):  # infinities: equal ones are caught below
         difference = np.abs(value - expected) / (tolerance * np.maximum(1, np.abs(expected)))
     same = (value == expected) | (np.isnan(value) & np.isnan(expected))
-    return float(np.nan_to_num(np.where(same, 0, difference), nan=np.inf).max())
+    return float(np.nan_to_num(np.where(same, 0, difference), nan=np.inf, posinf=np.inf).max())
 
 
 def distance(value, expected, tolerance: float = TOLERANCE) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +39,20 @@ class Result:
         return [*([mistake] if mistake else []), *self.check.hints]
 
 
+@contextmanager
+def one_thread():
+    """PyTorch on one thread for a while: the random models are so small that more threads only wait for each other."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 1
+    if before > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if before > 1:
+            torch.set_num_threads(before)
+
+
 def run_checks(exercise: Exercise, source: Callable, variants: Iterable[int] = VISIBLE) -> Result:
     """Ask the checks of an exercise in order, up to the first failure. `source(args, kwargs)` calls the answer.
 
@@ -46,7 +62,8 @@ def run_checks(exercise: Exercise, source: Callable, variants: Iterable[int] = V
     for check in exercise.checks:
         for variant in variants:
             try:
-                check.run(Answer(exercise.function, source), Case(variant))
+                with one_thread():
+                    check.run(Answer(exercise.function, source), Case(variant))
             except ToDo as problem:
                 return Result(exercise, TO_DO, points, None, problem)
             except Failed as problem:

@@ -117,7 +117,7 @@ def value_(answer, case):
 # --------------------------------------------------------------------------------------------------------------------
 bm25 = FILE.exercise("bm25", "Score every document for a query with BM25.", 2, 20)
 
-WORDS = "river bank money water loan tree stone fish".split()
+WORDS = ["river", "bank", "money", "water", "loan", "tree", "stone", "fish"]
 
 
 def _collection(case):
