@@ -159,12 +159,17 @@ class Answer:
             self.fail(f"an array {shape_text(shape)}", _kind_mistake(self.returned))
         return value
 
-    def gives(self, args: tuple, expected, mistakes: Mapping | None = None, tolerance: float = TOLERANCE, **kwargs):
-        """Call the function; the result must be `expected`. `mistakes`: {what went wrong: the value it would give}."""
+    def gives(self, args: tuple, expected, mistakes: Mapping | Callable | None = None, tolerance: float = TOLERANCE, **kwargs):
+        """Call the function; the result must be `expected`.
+
+        `mistakes`: {what went wrong: the value it would give}. The dictionary, or a value in it, may be a function without
+        arguments, called only after a failure.
+        """
         value = self(*args, **kwargs)
         far = distance(value, expected, tolerance)
         if far > 1:
-            self.fail(_expected_text(value, expected), self._recognise(mistakes or {}, tolerance), far)
+            mistakes = mistakes() if callable(mistakes) else mistakes or {}
+            self.fail(_expected_text(value, expected), self._recognise(mistakes, tolerance), far)
         return value
 
     def holds(self, condition: bool, expected: str, mistakes: Mapping[str, bool] | None = None) -> None:

@@ -63,21 +63,23 @@ def lock(scratch: Path) -> None:
                 f"/proc/{os.getpid()}", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system", "/usr/share/zoneinfo"]
 
     def hook(event: str, arguments: tuple) -> None:
-        if event.startswith(FORBIDDEN):
-            raise PermissionError(f"not allowed while grading: {event}")
+        refuse_unless(not event.startswith(FORBIDDEN), event)
         if event == "open":
             path, _, flags = arguments
-            if not isinstance(path, int) and not _inside(path, own if (flags or 0) & WRITE_FLAGS else readable):
-                _refuse(path, flags)
-        elif event in WRITING and not all(_inside(path, own) for path in arguments if isinstance(path, (str, bytes, Path))) or event in READING and not (arguments[0] is None or isinstance(arguments[0], int) or _inside(arguments[0], readable)):
-            raise PermissionError(f"not allowed while grading: {event}")
+            roots = [*own, os.devnull] if (flags or 0) & WRITE_FLAGS else readable
+            refuse_unless(isinstance(path, int) or _inside(path, roots), f"open {path!r}")
+        elif event in WRITING:
+            refuse_unless(all(_inside(path, own) for path in arguments if isinstance(path, (str, bytes, Path))), event)
+        elif event in READING:
+            refuse_unless(arguments[0] is None or isinstance(arguments[0], int) or _inside(arguments[0], readable), event)
 
     sys.addaudithook(hook)
 
 
-def _refuse(path, flags) -> None:
-    if os.fsdecode(path) != os.devnull:
-        raise PermissionError(f"not allowed while grading: open {os.fsdecode(path)}")
+def refuse_unless(allowed: bool, what: str) -> None:
+    """Raise PermissionError with the name of what was tried."""
+    if not allowed:
+        raise PermissionError(f"not allowed while grading: {what}")
 
 
 def _library_folders() -> list[str]:

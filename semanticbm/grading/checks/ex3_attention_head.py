@@ -43,7 +43,8 @@ def is_a_share(answer, case):
                    "The logits are beta for a copy, 0 for another word, s for the sink. e^0 is 1.",
                    "match_share(2, 80, ln 89.9, ln 26.7) = 179.8 / (179.8 + 78 + 26.7) = 0.632.")
 def value(answer, case):
-    args, expected = case.pick(((2, 10, 2.5, 1.5), 0.661253331660), ((1, 50, 4.0, 2.0), 0.491931925633), ((4, 9, 1.0, 0.5), 0.620546813961))
+    args, expected = case.pick(((2, 10, 2.5, 1.5), 0.661253331660), ((1, 50, 4.0, 2.0), 0.491931925633),
+                               ((4, 9, 1.0, 0.5), 0.620546813961))
     answer.gives(args, expected, _share_mistakes(*args), tolerance=1e-7)
 
 

@@ -45,7 +45,7 @@ def outside(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-query_effect = FILE.exercise("query_effect", "One effect for a query with many documents, without the trap of small changes.", 2, 15)
+query_effect = FILE.exercise("query_effect", "One effect for a query with many documents, without the trap.", 2, 15)
 
 
 def _effects(patched, baseline, perturbed) -> dict:
@@ -106,7 +106,9 @@ def _patch_mistakes(model, baseline, perturbed, layer, head) -> dict:
     right = hooks.patch_head(model, baseline, source.z, layer, head)
     other_head, other_layer = (head + 1) % model.n_heads, (layer + 1) % model.n_layers
 
-    def places(rows=slice(None), positions=slice(None), width=hooks.columns(model, head)):
+    own = hooks.columns(model, head)
+
+    def places(rows=slice(None), positions=slice(None), width=own):
         def edit(number, z):
             if number == layer:
                 z[rows, positions, width] = source.z[layer][rows, positions, width]
@@ -135,11 +137,11 @@ def _check_patch(answer, case, n_pairs: int) -> None:
     source = hooks.run(model, perturbed).z
     answer.gives((model.traced, baseline, perturbed, layer, head, model.n_heads),
                  hooks.patch_head(model, baseline, source, layer, head),
-                 _patch_mistakes(model, baseline, perturbed, layer, head), TOLERANCE)
+                 lambda: _patch_mistakes(model, baseline, perturbed, layer, head), TOLERANCE)
 
 
 @patch_head.check(2, "Two traces: one on the perturbed pair to fetch z, one on the baseline pair to put it in.",
-                  "z is the input of z_projection(layers(traced)[layer]): float [batch, position, head * d_head]. Save a clone.",
+                  "z is the input of z_projection(layers(traced)[layer]), [batch, position, head * d_head]; save a clone.",
                   "z = z_projection(...).input.clone(); replace z[..., h * d : (h + 1) * d]; assign it back to `.input`.")
 def one_pair(answer, case):
     _check_patch(answer, case, 1)
@@ -186,9 +188,9 @@ def _path_mistakes(model, baseline, perturbed, layer, head) -> dict:
 
 def _check_path(answer, case, layer: int, head: int) -> None:
     model, (baseline, perturbed) = case.model(), case.pairs(2)
-    wrong = _path_mistakes(model, baseline, perturbed, layer, head)
     answer.gives((model.traced, baseline, perturbed, layer, head, model.n_heads),
-                 hooks.path_to_score(model, baseline, perturbed, layer, head), wrong, TOLERANCE)
+                 hooks.path_to_score(model, baseline, perturbed, layer, head),
+                 lambda: _path_mistakes(model, baseline, perturbed, layer, head), TOLERANCE)
 
 
 @path_to_score.check(1, "First a sender in the last layer: no head comes after it.",
@@ -267,7 +269,7 @@ def _vector(model, cls, z):
 
 @cls_shortcut.check(3, "All z come from the baseline, except one head in one layer.",
                     "Copy z of the baseline, then replace the columns of the head in its layer.",
-                    "d_head = z.shape[-1] // hf.config.num_attention_heads; head h owns columns h * d_head to (h + 1) * d_head.")
+                    "d = z.shape[-1] // hf.config.num_attention_heads; head h owns columns h * d to (h + 1) * d.")
 def direct_effect(answer, case):
     model, baseline, perturbed, cls, z, other = _at_cls(case)
     layer, head = case.pick((0, 1), (2, 1), (1, 2))
@@ -294,26 +296,31 @@ def direct_effect(answer, case):
 path_to_head = FILE.exercise("path_to_head", "A path from one head into the query, key or value of another.", 5, 60)
 
 
+def _receiver_mistakes(model, baseline, perturbed, sender, receiver, kind) -> dict:
+    def effect(*args, **settings):
+        return hooks.path_to_head(model, baseline, perturbed, *args, **settings)
+
+    wrong = {f"This is the path into the receiver's {other}, not its {kind}.": effect(sender, receiver, other)
+             for other in hooks.KINDS if other != kind}
+    return wrong | {
+        "This is the baseline score: the receiver was not changed.": hooks.run(model, baseline).scores,
+        "Heads between sender and receiver were not frozen.": effect(sender, receiver, kind, frozen=False),
+        "The whole layer of the receiver was changed: replace the columns of one head.":
+            effect(sender, receiver, kind, whole_layer=True),
+        "This is the sender's total effect: in the last run only the receiver is changed.":
+            hooks.patch_head(model, baseline, hooks.run(model, perturbed).z, *sender),
+        "This is the sender's direct effect on the score; the path must go through the receiver.":
+            hooks.path_to_score(model, baseline, perturbed, *sender),
+        "Sender and receiver have exchanged their heads.": effect((sender[0], receiver[1]), (receiver[0], sender[1]), kind)}
+
+
 def _check_path_to_head(answer, case, kinds) -> None:
     model, (baseline, perturbed) = case.model(), case.pairs(2)
-    sender, receiver = case.pick(((0, 1), (2, 0)), ((1, 2), (3, 1)), ((1, 0), (3, 2)))
+    ends = case.pick(((0, 1), (2, 0)), ((1, 2), (3, 1)), ((1, 0), (3, 2)))
     for kind in kinds:
-        effect = lambda *args, **settings: hooks.path_to_head(model, baseline, perturbed, *args, **settings)  # noqa: E731
-        source = hooks.run(model, perturbed).z
-        wrong = {f"This is the path into the receiver's {other}, not its {kind}.": effect(sender, receiver, other)
-                 for other in hooks.KINDS if other != kind}
-        answer.gives((model.traced, baseline, perturbed, sender, receiver, kind, model.n_heads),
-                     effect(sender, receiver, kind), wrong | {
-            "This is the baseline score: the receiver was not changed.": hooks.run(model, baseline).scores,
-            "Heads between sender and receiver were not frozen.": effect(sender, receiver, kind, frozen=False),
-            "The whole layer of the receiver was changed: replace the columns of one head.":
-                effect(sender, receiver, kind, whole_layer=True),
-            "This is the sender's total effect: in the last run only the receiver is changed.":
-                hooks.patch_head(model, baseline, source, *sender),
-            "This is the sender's direct effect on the score; the path must go through the receiver.":
-                hooks.path_to_score(model, baseline, perturbed, *sender),
-            "Sender and receiver have exchanged their heads.":
-                effect((sender[0], receiver[1]), (receiver[0], sender[1]), kind)}, TOLERANCE)
+        answer.gives((model.traced, baseline, perturbed, *ends, kind, model.n_heads),
+                     hooks.path_to_head(model, baseline, perturbed, *ends, kind),
+                     lambda kind=kind: _receiver_mistakes(model, baseline, perturbed, *ends, kind), TOLERANCE)
 
 
 @path_to_head.check(1, "If both runs are the same, nothing may change.",

@@ -70,7 +70,8 @@ def _curve_mistakes(curves) -> dict:
     means = np.stack([one.mean(0) for one in curves])
     return {"All documents were thrown together, so a query with many documents counts more. Average inside each query first.":
                 np.concatenate(curves).mean(0),
-            "The documents are not averaged: only the first of each query is used.": np.stack([one[0] for one in curves]).mean(0),
+            "The documents are not averaged: only the first of each query is used.":
+                np.mean([one[0] for one in curves], axis=0),
             "The value at no copy was taken off: return the curve itself.": means.mean(0) - means.mean(0)[0],
             "This is the sum over queries; take the mean.": means.sum(0),
             "This is the median over queries; take the mean.": np.median(means, axis=0),

@@ -209,7 +209,7 @@ def one_direction(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-partial_correlation = FILE.exercise("partial_correlation", "Is it only the token id? Correlate what a control leaves over.", 3, 20)
+partial_correlation = FILE.exercise("partial_correlation", "Is it the token id? Correlate what a control leaves.", 3, 20)
 
 
 def _partial(x, y, z) -> float:

@@ -148,7 +148,7 @@ def no_penalty(answer, case):
 
 
 @ridge_predictions.check(2, "Now with a penalty on the weights.",
-                         "With centred features the intercept is the mean of the training scores, and only weights are penalised.",
+                         "With centred features the intercept is the mean of the training scores; only weights are penalised.",
                          "w = solve(Z.T Z + penalty * I, Z.T (y - mean(y))); prediction = Z_test w + mean(y).")
 def with_penalty(answer, case):
     _check_fit(answer, case, case.pick(5.0, 2.0, 20.0))
