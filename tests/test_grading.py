@@ -47,6 +47,7 @@ ATTACKS = {
     "forges_the_record": "import os, json\ndef idf(n, df):\n    for fd in range(3, 40):\n        try:\n"
                          "            os.write(fd, b'{\"value\": 1}\\n{\"end\": \"ex1_bm25.idf\"}\\n{\"points\": 100}\\n')\n"
                          "        except OSError: pass\n    return 0.0\n",
+    "closes_the_record": "import os\ndef idf(n, df):\n    os.closerange(3, 60); return 0.0\n",
     "patches_everything": "import builtins, pytest, semanticbm.grading.answer as a, semanticbm.grading.report as r\n"
                           "pytest.fail = a.Answer.fail = a.Answer.holds = lambda *x, **y: None\n"
                           "a.distance = lambda *x: 0.0\nnp.allclose = lambda *x, **y: True\n"
@@ -80,7 +81,7 @@ def others_are_full(results: dict) -> bool:
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_an_attack_costs_its_exercise_and_nothing_else(grades, attack):
     assert grades[attack]["idf"].points < 2 and grades[attack]["idf"].status in (ERROR, NOT_YET)
-    if attack == "patches_everything":  # it also broke the inputs of the others: its own loss
+    if attack in ("patches_everything", "closes_the_record"):  # they also hit their own other answers
         assert grades[attack]["idf"].points == 0
     else:
         assert others_are_full(grades[attack]), [describe(one) for one in grades[attack].values() if one.status == ERROR]

@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -151,13 +152,34 @@ def _stop(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def _watch(process: subprocess.Popen, record, limits: Limits) -> str:
+class Listener(threading.Thread):
+    """Collects what a process writes into a pipe. What was read cannot be taken back by the one who wrote it."""
+
+    def __init__(self, descriptor: int, most: int):
+        super().__init__(daemon=True)
+        self.descriptor, self.most, self.size, self.parts = descriptor, most, 0, []
+
+    def run(self) -> None:
+        """Read to the end; keep the first `most` bytes."""
+        with os.fdopen(self.descriptor, "rb", buffering=0) as pipe:
+            while part := pipe.read(65536):
+                if self.size < self.most:
+                    self.parts.append(part)
+                self.size += len(part)
+
+    def lines(self) -> list[bytes]:
+        """What came, line by line."""
+        self.join(timeout=5)
+        return b"".join(self.parts).splitlines()
+
+
+def _watch(process: subprocess.Popen, listener: Listener, limits: Limits) -> str:
     """Wait for the end of a process; stop it if it is silent or takes too long. Why it ended."""
     began = last = time.monotonic()
     size = 0
     while process.poll() is None:
         time.sleep(0.05)
-        now, grown = time.monotonic(), os.fstat(record.fileno()).st_size
+        now, grown = time.monotonic(), listener.size
         if grown != size:
             last, size = now, grown
         if now - last > (limits.silent if size else limits.start) or now - began > limits.total:
@@ -169,12 +191,16 @@ def _watch(process: subprocess.Popen, record, limits: Limits) -> str:
 
 def run_once(scratch: Path, exercises: list[str], variants: tuple[int, ...], limits: Limits, recording: Recording) -> bool:
     """One process for some exercises. True if it got to the end; else `recording.endings` tells where it stopped."""
-    with tempfile.TemporaryFile() as record:
-        process = _start(scratch, record.fileno(), exercises, variants, limits)
-        ending = _watch(process, record, limits)
-        record.seek(0)
-        events = [parse(line) for line in record]
-    if not any("ready" in event for event in events):
+    reading, writing = os.pipe()
+    listener = Listener(reading, limits.file_size)
+    try:
+        process = _start(scratch, writing, exercises, variants, limits)
+    finally:
+        os.close(writing)
+        listener.start()
+    ending = _watch(process, listener, limits)
+    events = [parse(line) for line in listener.lines()]
+    if not events:  # the first line is written before any of the student's code runs
         raise UserError("the grading process did not start: run `semanticbm doctor`.")
     stopped_in, finished = _sort(events, recording, set(exercises))
     if not finished:
@@ -210,7 +236,10 @@ def record(scratch: Path, exercises: list[Exercise], variants: tuple[int, ...], 
         stopped_in = list(recording.endings)[-1]
         if "." not in stopped_in:  # while importing the file, or between two exercises
             recording.broken.setdefault(stopped_in, f"  {recording.endings[stopped_in]}")
-        left = [one for one in left if _still_open(one, recording)]
+        before, left = left, [one for one in left if _still_open(one, recording)]
+        if left == before:  # the record was destroyed: the student's own loss
+            recording.broken |= {one.partition(".")[0]: "  The record of the answers was destroyed." for one in left}
+            break
     return recording
 
 
