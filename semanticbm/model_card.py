@@ -64,8 +64,8 @@ queries, of the validation queries and of the paper's analysis data were removed
 ## How good it is
 
 Queries that took no part in training or validation. `trec-dl`: re-ranking the judged passages of the 30 held-out queries;
-there `bm25` uses Microsoft's MS MARCO IDF table, `cosine` is the backbone's own similarity. The others: re-ranking BM25's
-best 100 (classroom) or 20 (cranfield, scifact; 100 queries each) documents.
+there `bm25` uses Microsoft's MS MARCO IDF table, `cosine` is the backbone's own similarity. Others: re-ranking BM25's best
+documents ({', '.join(f"{name}: {part['depth']}" for name, part in report.items() if 'depth' in part)}).
 
 {results_table(report)}
 
