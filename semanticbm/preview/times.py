@@ -36,7 +36,7 @@ def installation(project: Project) -> str:
 
 def measure(project: Project) -> dict:
     """Seconds of each chapter run alone, of the whole book built from scratch, and of a second build."""
-    chapters = {}
+    chapters, load = {}, round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
     for chapter, document in read_documents(project.chapters).items():
         cells = cells_of(document)
         if cells and chapter.path.name != "index.qmd":
@@ -48,7 +48,7 @@ def measure(project: Project) -> dict:
         build_preview(project, print, fresh=fresh)
         totals[name] = round(time.monotonic() - begin, 1)
     return {"cores": os.cpu_count(), "processor": processor(), "python": platform.python_version(),
-            "installation": installation(project), "chapters": chapters, **totals}
+            "load before": load, "installation": installation(project), "chapters": chapters, **totals}
 
 
 def main() -> None:
