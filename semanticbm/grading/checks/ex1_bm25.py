@@ -103,9 +103,9 @@ def saturates(answer, case):
                  "The length enters as |d| / avgdl, weighted by b; the rest of the bracket is 1 - b.",
                  "tf_factor(2, 100, 80) = 2 * 2.2 / (2 + 1.2 * (0.25 + 0.75 * 1.25)) = 1.2847.")
 def value_(answer, case):
-    tf, length, avgdl, k1, b = case.pick((3, 120, 80, 1.2, 0.75), (2, 30, 90, 0.9, 0.4), (5, 10, 7, 2.0, 0.3))
+    tf, length, avgdl, k1, b = case.pick((3, 100, 80, 1.2, 0.75), (2, 30, 90, 0.9, 0.4), (5, 10, 7, 2.0, 0.3))
     factor = lambda k1, b, ratio: tf * (k1 + 1) / (tf + k1 * (1 - b + b * ratio))  # noqa: E731
-    answer.gives((tf, length, avgdl, k1, b), case.pick(1.41935483871, 1.428571428571, 2.066929133858), {
+    answer.gives((tf, length, avgdl, k1, b), case.pick(1.49152542373, 1.428571428571, 2.066929133858), {
         "The document's length makes no difference: b |d| / avgdl is missing.": factor(k1, 0, 1),
         "k1 and b are exchanged.": factor(b, k1, length / avgdl),
         "The ratio is upside down: it is |d| / avgdl, not avgdl / |d|.": factor(k1, b, avgdl / length),
