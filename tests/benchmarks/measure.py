@@ -33,6 +33,7 @@ from semanticbm.path_patching import effects_on_receivers
 from semanticbm.semantic_bm import collect_features
 
 ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("to_score", "to_receivers", "features")
 TOLERANCE = 1e-4  # largest allowed difference between contestants, as share of the full change
 MECHIR = ("not measured: MechIR 0.2.0, the newest release, requires transformers<5 and numpy<2, so it cannot share a "
           "process with this project (transformers 5). It patches heads (activation patching), not paths.")
@@ -159,9 +160,8 @@ def machine(threads: int) -> dict:
             versions[name] = "not installed"
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     chip = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    load_average = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
     return {"processor": chip, "cores": os.cpu_count(), "threads": threads, "system": platform.system(),
-            "python": platform.python_version(), "versions": versions, "load_average_at_start": load_average}
+            "python": platform.python_version(), "versions": versions}
 
 
 def table(result: dict) -> str:
@@ -190,10 +190,21 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="measure these, keep the others' results")
     parser.add_argument("--quick", action="store_true", help="one round on a 3-layer model: shows that everything runs")
     parser.add_argument("--without-lens", metavar="REASON", default="", help="leave out TransformerLens, and say why")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "benchmark.json")
     return parser.parse_args()
+
+
+def measured(part: str, options: argparse.Namespace, n_rounds: int) -> list[dict]:
+    """One part of the benchmark on its models."""
+    if part == "features":
+        return [features(load("classroom", "cpu"), 3 * n_rounds)]
+    models = [random_model(3 if options.quick else 12)] + ([] if options.quick else [load("classroom", "cpu")])
+    if part == "to_score":
+        return [to_score(model, options.tokens, n_rounds, not options.without_lens) for model in models]
+    return [to_receivers(model, options.tokens, n_rounds, into) for model in models for into in "qv"]
 
 
 def main() -> None:
@@ -201,14 +212,12 @@ def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
     n_rounds = 1 if options.quick else options.rounds
-    models = [random_model(3 if options.quick else 12)] + ([] if options.quick else [load("classroom", "cpu")])
-    lens = not options.without_lens
-    result = {"machine": machine(options.threads),
-              "to_score": [to_score(model, options.tokens, n_rounds, lens) for model in models],
-              "to_receivers": [to_receivers(model, options.tokens, n_rounds, into)
-                               for model in models for into in "qv"],
-              "features": [features(load("classroom", "cpu"), 3 * n_rounds)],
-              "transformer_lens": options.without_lens or "HookedEncoder with hooks on hook_z", "mechir": MECHIR}
+    result = json.loads(options.out.read_text()) if set(options.parts) < set(PARTS) else {}
+    result |= {"machine": machine(options.threads), "mechir": MECHIR,
+               "transformer_lens": options.without_lens or "HookedEncoder with hooks on hook_z"}
+    for part in options.parts:
+        load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+        result[part] = [{**row, "load_average": load} for row in measured(part, options, n_rounds)]
     print(table(result))
     if options.quick:
         print("\nquick run: nothing was written")
