@@ -110,13 +110,8 @@ def environment(device: torch.device) -> dict[str, str]:
 
 
 def write_json(path: Path, content) -> None:
-    """Write JSON under a temporary name first, so that a full disk or an interrupt leaves no half file."""
-    temporary = path.with_suffix(path.suffix + ".part")
-    try:
-        temporary.write_text(json.dumps(clean(content), indent=1), encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write plain JSON; see `write_text`."""
+    write_text(path, json.dumps(clean(content), indent=1))
 
 
 def clean(value):
@@ -230,7 +225,7 @@ def reproduce(
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text under a temporary name first."""
+    """Write text under a temporary name first, so that a full disk or an interrupt leaves no half file."""
     temporary = path.with_suffix(path.suffix + ".part")
     try:
         temporary.write_text(text, encoding="utf-8")
