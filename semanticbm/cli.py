@@ -67,7 +67,7 @@ def score(
 def reproduce(
     model: Model = "classroom",
     collection: Annotated[
-        str, typer.Option(help="classroom, a folder in BEIR's layout, an ir_datasets id")
+        str, typer.Option(help="classroom, paper, a folder in BEIR's layout, an ir_datasets id")
     ] = "classroom",
     out: Annotated[Path, typer.Option(help="folder for report.json, report.md and figures")] = Path("report"),
     quick: Annotated[bool, typer.Option("--quick", help="few queries: ends within 3 minutes on 2 cores")] = False,

@@ -9,7 +9,7 @@ measured on the other.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from semanticbm.evaluation import bootstrap_mean, measure
 from semanticbm.reproduce import Study
 
 Head = tuple[int, int]
+NO_GRADES = "the collection has no relevance grades"
 
 
 def finding(values, control: float | None = None, seed: int = 0, note: str = "") -> Finding:
@@ -142,10 +143,17 @@ def _semantic(similar, heads: list[Head]) -> Finding:
 
 
 def tfc1_pairs(study: Study, queries: list[str], documents: int, seed_offset: int = 0):
-    """TFC1 pairs: one query word appended against a filler of equal length; documents cropped to 60 words."""
-    from semanticbm.diagnostics import Settings, diagnostic_pairs
+    """TFC1 pairs: one query word appended against a filler of equal length; documents cropped to 60 words.
 
-    settings = Settings(documents_per_query=documents, max_words=60, seed=study.seed + seed_offset)
+    On the paper's collection they are the paper's own pairs: its term, whole documents.
+    """
+    from semanticbm.diagnostics import Settings, diagnostic_pairs
+    from semanticbm.paper_data import paper_pairs
+
+    seed = study.seed + seed_offset
+    if study.collection.name == "paper":
+        return paper_pairs(study.model.tokenizer, documents_per_query=documents, seed=seed, queries=queries)
+    settings = Settings(documents_per_query=documents, max_words=60, seed=seed)
     return diagnostic_pairs("TFC1", study.collection, study.model.tokenizer, settings, queries)
 
 
@@ -443,8 +451,7 @@ def semantic_bm(study: Study) -> dict:
     draws = study.size(20, 5)
     found = evaluate_variants(features, heads, study.seed, n_draws=draws, progress=True)
     raw = evaluate_variants(features, heads, study.seed, centred=False, n_draws=study.size(5, 2), progress=True)
-    judged = {query: study.collection.judgements[query] for query in study.halves[1]}
-    ndcg = {name: measure(run, judged, "nDCG@10") for name, run in found.runs.items()}
+    ndcg = {name: ndcg_by_query(study, run, study.halves[1]) for name, run in found.runs.items()}
     return {
         "centred": found.table(study.seed).to_dict("records"),
         "raw": raw.table(study.seed).to_dict("records"),
@@ -486,7 +493,9 @@ def _semantic_bm_findings(found, ndcg: dict[str, dict[str, float]], seed: int) -
         "minus_random": finding(
             found.difference("SemanticBM", other), 0.0, seed, f"median of the best draw {max(found.draws[other]):.3f}"
         ),
-        "ndcg_minus_bm25": finding(gain, 0.0, seed, f"the model itself: {model_gain:+.3f}"),
+        "ndcg_minus_bm25": finding(
+            gain, 0.0, seed, NO_GRADES if np.isnan(model_gain) else f"the model itself: {model_gain:+.3f}"
+        ),
     }
 
 
@@ -510,17 +519,26 @@ def _texts(study: Study, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(study.collection.queries[query], study.collection.documents[document]) for query, document in pairs]
 
 
+def ndcg_by_query(study: Study, run: dict[str, dict[str, float]], queries: Iterable[str]) -> dict[str, float]:
+    """nDCG@10 of each query; NaN on a collection without grades."""
+    if not study.collection.graded:
+        return dict.fromkeys(queries, float("nan"))
+    return measure(run, {query: study.collection.judgements[query] for query in queries}, "nDCG@10")
+
+
 def _ndcg(study: Study, pairs: list[tuple[str, str]], scores: np.ndarray) -> dict[str, float]:
     run: dict[str, dict[str, float]] = {}
     for (query, document), score in zip(pairs, scores, strict=True):
         run.setdefault(query, {})[document] = float(score)
-    return measure(run, {query: study.collection.judgements[query] for query in run}, "nDCG@10")
+    return ndcg_by_query(study, run, run)
 
 
 def blocking(study: Study) -> dict:
     """Forbid [CLS], or the query, to look at the document in all layers; what it does to the ranking."""
     from semanticbm.ablation import block_attention
 
+    if not study.collection.graded:
+        return missing(NO_GRADES, "cls_document")
     pairs = ranking_pairs(study, study.halves[1], study.size(20, 8))
     texts = _texts(study, pairs)
     full = _ndcg(study, pairs, study.model.score_pairs(texts))
@@ -589,7 +607,7 @@ def ablation(study: Study) -> dict:
             "other heads alone": control,
         },
         "findings": {
-            "necessity": finding(necessity, 0.0, study.seed),
+            "necessity": finding(necessity, 0.0, study.seed, "" if study.collection.graded else NO_GRADES),
             "sufficiency": finding(agreement, control, study.seed),
         },
     }
@@ -611,6 +629,8 @@ def hybrid(study: Study) -> dict:
     """Recall of BM25, of the backbone's vectors and of both joined; then the same candidates re-ranked by the model."""
     from semanticbm.retrieval import bm25_run, fuse, vector_run
 
+    if not study.collection.graded:
+        return missing(NO_GRADES, "recall_gain")
     judged = {query: study.collection.judgements[query] for query in study.queries}
     runs = {
         "BM25": bm25_run(study.collection, 100, queries=study.queries),
@@ -712,6 +732,8 @@ def _figure_direct_effects(parts: dict):
 def _figure_recall(parts: dict):
     from semanticbm import plots
 
+    if "recall" not in parts["hybrid"]:
+        return None
     rows = parts["hybrid"]["recall"]["R@10"]
     return plots.bars_with_intervals({name: tuple(value) for name, value in rows.items()}, "recall@10")
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,8 @@ def paper_collection(folder: str | Path | None = None) -> Collection:
     """The paper's 100 queries, each with its 100 MS MARCO passages as judged (grade 0): for building other pairs.
 
     The released file has the *prepended* baseline: each text begins with exactly one filler "a". It is taken off. (19
-    texts begin with "a a": they are dictionary entries whose own first word is "a", which stays.)
+    texts begin with "a a": they are dictionary entries whose own first word is "a", which stays.) The synonym list holds
+    the paper's semantic word of each selected term, many of which are not synonyms.
     """
     folder = Path(folder) if folder else paper_folder()
     with open(_paper_file(folder, "tfc1_add_qids_with_text.csv"), encoding="utf-8", newline="") as file:
@@ -88,7 +90,8 @@ def paper_collection(folder: str | Path | None = None) -> Collection:
     documents = {document_id: entry["text"].removeprefix("a ")
                  for entries in corpus.values() for document_id, entry in entries.items()}
     judgements = {query_id: dict.fromkeys(entries, 0) for query_id, entries in corpus.items()}
-    return Collection("paper", documents, queries, judgements)
+    synonyms = {row.term: [row.most_similar_synonym] for row in paper_terms(folder).itertuples()}
+    return Collection("paper", documents, queries, judgements, synonyms)
 
 
 def paper_terms(folder: str | Path | None = None) -> pd.DataFrame:
@@ -99,19 +102,22 @@ def paper_terms(folder: str | Path | None = None) -> pd.DataFrame:
 
 
 def paper_pairs(tokenizer, folder: str | Path | None = None, axiom: str = "TFC1",
-                documents_per_query: int = 100, seed: int = 0) -> Diagnostics:
+                documents_per_query: int = 100, seed: int = 0, queries: Iterable[str] | None = None) -> Diagnostics:
     """The paper's appended TFC1 or STMC1 pairs, rebuilt: the word at the end, fillers "a" in the baseline.
 
-    With fewer than 100 documents a query, a seeded sample. Left out and counted, unlike in the paper: queries with the
-    word "a" in them, since their baseline would get another query word; for STMC1 also queries that contain the
-    semantic word, since they would test TFC1.
+    For all queries, or for the ids in `queries`. With fewer than 100 documents a query, a seeded sample. Left out and
+    counted, unlike in the paper: queries with the word "a" in them, since their baseline would get another query word; for
+    STMC1 also queries that contain the semantic word, since they would test TFC1.
     """
     if axiom not in ("TFC1", "STMC1"):
         raise UserError(f"the paper's files hold TFC1 and STMC1, not {axiom!r}: build others from paper_collection().")
     collection, result = paper_collection(folder), Diagnostics(axiom, [])
     settings = Settings(fillers=("a",), documents_per_query=documents_per_query, seed=seed)
     kit = Kit(collection, Pieces(tokenizer), settings, {})
+    wanted = set(collection.queries if queries is None else queries)
     for row in paper_terms(folder).itertuples():
+        if row.qid not in wanted:
+            continue
         rng = np.random.default_rng([seed, int(row.qid)])
         ids = rng.permutation(sorted(collection.judgements[row.qid]))[:documents_per_query]
         for document_id in map(str, ids):

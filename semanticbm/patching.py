@@ -162,6 +162,15 @@ def embed(model: CrossEncoder, encoding: Encoding) -> Tensor:
     return embeddings(model.hf)(input_ids=encoding.input_ids, token_type_ids=encoding.token_type_ids)
 
 
+def only_cls(vectors: dict[str, Tensor], hidden: Tensor) -> Tensor:
+    """Keep the query vector of [CLS] alone, in place; returns the [CLS] row of `hidden`.
+
+    For the last layer: the score reads [CLS], so nothing reads what the other positions compute there.
+    """
+    vectors["q"] = vectors["q"][..., :1, :]
+    return hidden[..., :1, :]
+
+
 @torch.no_grad()
 def record(model: CrossEncoder, encoding: Encoding) -> Record:
     """Run the model and keep every layer's z and input."""
@@ -188,14 +197,11 @@ def record_both(model: CrossEncoder, first: Encoding, second: Encoding) -> tuple
 
 @torch.no_grad()
 def run_from(model: CrossEncoder, first: int, hidden: Tensor, bias: Tensor) -> Tensor:
-    """Scores when `hidden` enters layer `first`: float [variant, batch, position, d_model] -> float [variant, batch].
-
-    The last layer computes [CLS] only, since nothing reads the other positions.
-    """
+    """Scores when `hidden` enters layer `first`: float [variant, batch, position, d_model] -> float [variant, batch]."""
     for number, layer in enumerate(layers(model.hf)[first:], start=first):
         vectors = project(layer, hidden, model.n_heads)
         if number == model.n_layers - 1:
-            vectors["q"], hidden = vectors["q"][..., :1, :], hidden[..., :1, :]
+            hidden = only_cls(vectors, hidden)
         hidden = after_heads(layer, attend(vectors, bias), hidden)
     return score_from_cls(model.hf, hidden[..., 0, :])
 

@@ -71,6 +71,7 @@ from semanticbm.patching import (
     chunks_within,
     encode_both,
     metric,
+    only_cls,
     project,
     read_site,
     record_both,
@@ -226,11 +227,12 @@ def all_heads(model: CrossEncoder, n_layers: int | None = None) -> list[Head]:
             for head in range(model.n_heads)]
 
 
-def _to_score(model: CrossEncoder, first: Encoding, one: Record, other: Record, memory: int) -> Tensor:
-    """S_patched - S_b of every head, from the [CLS] position alone: float [layer * head, batch]."""
+@torch.no_grad()
+def effects_on_score(model: CrossEncoder, one: Record, other: Record, memory: int = MEMORY) -> Tensor:
+    """S_patched - S_b of every head from the records of both runs; [CLS] alone is needed: float [layer * head, batch]."""
     cls = [[z[:, :1] for z in run.z] for run in (one, other)]
     senders, found = all_heads(model), []
-    for chunk in chunks_within(model, len(senders), len(first), memory):
+    for chunk in chunks_within(model, len(senders), len(one.scores), memory):
         *_, last = frozen_streams(model, one.residual[0][:, :1], *cls, senders[chunk])
         scores = score_from_cls(model.hf, last[:, :, 0])
         found.append(scores[1:] - scores[0])
@@ -239,11 +241,16 @@ def _to_score(model: CrossEncoder, first: Encoding, one: Record, other: Record, 
 
 def _to_receivers(model: CrossEncoder, first: Encoding, one: Record, other: Record, wanted: dict[int, list[int]],
                   into: str, memory: int) -> Tensor:
-    """S_patched - S_b of every sender before the last receiver's layer: float [sender, batch]."""
+    """S_patched - S_b of every sender before the last receiver's layer: float [sender, batch].
+
+    All positions matter, with one exception: queries in the last layer, where only [CLS] asks something that counts.
+    """
     bias = attention_bias(first.attention_mask, one.residual[0].dtype)
+    asked = slice(1) if into == "q" and min(wanted) == model.n_layers - 1 else slice(None)
+    embedded, z_b, z_p = one.residual[0][:, asked], *([z[:, asked] for z in run.z] for run in (one, other))
     senders, found = all_heads(model, max(wanted)), []
     for chunk in chunks_within(model, len(senders), first.input_ids.numel(), memory):
-        streams = frozen_streams(model, one.residual[0], one.z, other.z, senders[chunk])
+        streams = frozen_streams(model, embedded, z_b, z_p, senders[chunk])
         heard, n_rows = {}, 1 + len(senders[chunk])
         for number, stream in enumerate(islice(streams, max(wanted) + 1)):
             if number in wanted:
@@ -272,9 +279,11 @@ def _run_with(model: CrossEncoder, one: Record, heard: dict[int, dict[str, Tenso
     for number in range(start, max(wanted) + 1):
         layer = layers(model.hf)[number]
         vectors = project(layer, hidden, model.n_heads)
+        if number == model.n_layers - 1:
+            hidden = only_cls(vectors, hidden)
         for kind, new in heard.get(number, {}).items():
             vectors[kind] = vectors[kind].expand(len(new), -1, -1, -1, -1).clone()
-            vectors[kind][:, :, wanted[number]] = new
+            vectors[kind][:, :, wanted[number]] = new[..., : vectors[kind].shape[-2], :]
         z = attend(vectors, bias)
         hidden = after_heads(layer, z, hidden.expand(len(z), -1, -1, -1))
     return run_from(model, max(wanted) + 1, hidden, bias)
@@ -288,7 +297,7 @@ def _fast(model: CrossEncoder, first: Encoding, second: Encoding, wanted: dict[i
     if wanted:
         effects = _to_receivers(model, first, one, other, wanted, into, memory)
     else:
-        effects = _to_score(model, first, one, other, memory)
+        effects = effects_on_score(model, one, other, memory)
     full = np.full((len(first), model.n_layers * model.n_heads), np.nan)
     full[:, : len(effects)] = to_numpy(effects).T
     return full.reshape(len(first), model.n_layers, model.n_heads), to_numpy(one.scores), to_numpy(other.scores)

@@ -35,6 +35,7 @@ from semanticbm.collection import Collection, load_collection
 from semanticbm.cross_encoder import CrossEncoder, load
 from semanticbm.errors import UserError
 
+CHECK_TOLERANCE = 1e-4  # logits, or share of the full change
 VERSIONS = ("torch", "transformers", "nnsight", "numpy", "scikit-learn", "ir-measures")
 
 
@@ -58,8 +59,8 @@ class Study:
 
     @cached_property
     def queries(self) -> list[str]:
-        """Judged queries in a seeded order; a quick run takes the first 24."""
-        ordered = sorted(self.collection.judged_queries)
+        """Judged queries in a seeded order; a quick run takes the first 24. Without any grade, all queries with candidates."""
+        ordered = sorted(self.collection.judged_queries or self.collection.judgements)
         np.random.default_rng(self.seed).shuffle(ordered)
         return ordered[: self.size(len(ordered), 24)]
 
@@ -130,6 +131,40 @@ def clean(value):
 
 
 # --------------------------------------------------------------------------------------------------------------------
+# Checks first
+
+
+def check_tools(study: Study) -> dict[str, float]:
+    """Prove the tools on this model before anything is measured with them: largest errors, in logits or as share.
+
+    `hooked score`: a traced run in which every head is set to its own value, against Hugging Face's score. `no patch`: the
+    direct effects between a pair and itself, exactly 0. `full patch`: everything that enters layer 0 patched, minus 1.
+    `UserError` if one is too large: then no number of this run would mean anything.
+    """
+    from semanticbm.experiments import tfc1_pairs
+    from semanticbm.patching import activation_patching, read_site
+    from semanticbm.path_patching import direct_effects, path_to_score
+
+    model = study.model
+    pairs = tfc1_pairs(study, study.queries[:8], 1).pairs
+    if not pairs:
+        raise UserError(f"no TFC1 pair could be built on {study.collection.name}: choose another collection.")
+    pair = max(pairs, key=lambda pair: abs(np.diff(model.score_pairs([pair.baseline_pair, pair.perturbed_pair]))[0]))
+    encoding = model.encode([pair.baseline_pair])
+    hooked = path_to_score(model, encoding, read_site(model, encoding)) - model.logits(encoding)
+    full = activation_patching(model, pair.baseline_pair, pair.perturbed_pair, "residual", method="textbook")[0]
+    errors = {
+        "hooked score": float(hooked.abs().max()),
+        "no patch": float(np.abs(direct_effects(model, pair.baseline_pair, pair.baseline_pair)).max()),
+        "full patch": float(abs(full - 1)),
+    }
+    for name, error in errors.items():
+        if not error < CHECK_TOLERANCE:
+            raise UserError(f"the check '{name}' fails on {model.name} (error {error:.2g}): no number could be trusted.")
+    return errors
+
+
+# --------------------------------------------------------------------------------------------------------------------
 # Running and resuming
 
 
@@ -148,7 +183,8 @@ def prepare_folder(study: Study) -> None:
             raise UserError(
                 f"{study.out} holds a run with another {changed}: choose another --out, or delete that folder."
             )
-    write_json(path, {"fingerprint": fingerprint, "environment": environment(study.model.device)})
+    checks = check_tools(study)
+    write_json(path, {"fingerprint": fingerprint, "environment": environment(study.model.device), "checks": checks})
 
 
 def run_experiments(study: Study, console: Console) -> None:
@@ -177,10 +213,14 @@ def judge_all(study: Study) -> list[dict]:
 
 
 def build_report(study: Study) -> dict:
-    """report.json: model, collection, environment, seed, heads, claims."""
+    """report.json: model, collection, environment, seed, heads, claims; for the paper's model also what its authors printed."""
+    from semanticbm.paper_model import NAME as PAPER_MODEL
+    from semanticbm.paper_model import compare
+
     heads = {
         kind: [f"{layer}.{head}" for layer, head in study.heads(kind)] for kind in ("matching", "contextual", "scoring")
     }
+    claims = judge_all(study)
     return {
         "model": study.model.name,
         "collection": study.collection.name,
@@ -190,7 +230,8 @@ def build_report(study: Study) -> dict:
         "queries": len(study.queries),
         "heads": heads,
         "seconds": round(sum(part["seconds"] for part in study.parts.values()), 1),
-        "claims": judge_all(study),
+        "claims": claims,
+        **({"paper_model": compare(study.model, heads, claims)} if study.model.name == PAPER_MODEL else {}),
     }
 
 
@@ -269,6 +310,8 @@ def claims_table(report: dict) -> Table:
 
 def markdown(report: dict) -> str:
     """report.md: what did not replicate first, then everything."""
+    from semanticbm.paper_model import in_words
+
     lines = [
         f"# {report['model']} on {report['collection']}",
         "",
@@ -277,6 +320,7 @@ def markdown(report: dict) -> str:
         "",
         *(f"- {kind} heads: {', '.join(heads) or 'none'}" for kind, heads in report["heads"].items()),
         "",
+        *(in_words(report["paper_model"]) if "paper_model" in report else []),
     ]
     for title, wanted in (
         ("Not reproduced", "not reproduced"),
