@@ -80,7 +80,7 @@ def trec_dl(model: CrossEncoder, folder: Path) -> dict[str, Run]:
             query: dict(zip(docs, np.random.default_rng(0).random(len(docs)), strict=True))
             for query, docs in pool.items()
         },
-        "bm25, own IDF": judged_only(collection, bm25_run(collection, everything)),
+        "bm25, own IDF": judged_only(collection, bm25_run(collection, everything, every=True)),
         "bm25": {
             query: table_bm25(query, {d: collection.documents[d] for d in docs}, idf, own.avgdl)
             for query, docs in pool.items()
@@ -135,7 +135,7 @@ def rerank_examination(
     chosen = list(collection.judged_queries)
     if queries is not None and queries < len(chosen):
         chosen = sorted(np.random.default_rng(0).choice(chosen, queries, replace=False).tolist())
-    first = bm25_run(collection, depth, queries=chosen)
+    first = bm25_run(collection, depth, queries=chosen, every=True)
     runs = {"bm25": first, "cross-encoder": rerank(model, collection, first, depth, progress=True)}
     if cosine:
         runs["cosine"] = _cosine_rerank(collection, first)

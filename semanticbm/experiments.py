@@ -426,7 +426,7 @@ def judged_run(study: Study, queries: list[str], depth: int, least: int = 10) ->
     """The judged documents of each query that BM25 puts first, filled up with other documents of BM25 to `least`."""
     from semanticbm.retrieval import bm25_run
 
-    ranked = bm25_run(study.collection, len(study.collection.documents), queries=queries)
+    ranked = bm25_run(study.collection, len(study.collection.documents), queries=queries, every=True)
     run = {}
     for query, scores in ranked.items():
         judged = [document for document in scores if document in study.collection.judgements[query]]

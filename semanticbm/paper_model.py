@@ -59,7 +59,7 @@ def overlap(found: Iterable[str], printed: Iterable[str], n_heads: int) -> dict:
     found, printed = set(found), set(printed)
     both = sorted(found & printed, key=lambda name: tuple(map(int, name.split("."))))
     chance = hypergeom(n_heads, len(printed), len(found))
-    return {"paper": len(printed), "found": len(found), "both": both, "expected_by_chance": float(chance.mean()),
+    return {"paper": len(printed), "found": len(found), "both": both, "expected_by_chance": len(found) * len(printed) / n_heads,
             "p_at_least": float(chance.sf(len(both) - 1))}
 
 

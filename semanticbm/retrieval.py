@@ -36,14 +36,24 @@ def top(scores: Mapping[str, float], depth: int) -> dict[str, float]:
 
 
 def bm25_run(
-    collection: Collection, depth: int = 100, k1: float = 1.2, b: float = 0.75, queries: Iterable[str] | None = None
+    collection: Collection,
+    depth: int = 100,
+    k1: float = 1.2,
+    b: float = 0.75,
+    queries: Iterable[str] | None = None,
+    every: bool = False,
 ) -> Run:
-    """BM25's best `depth` documents of each query."""
+    """BM25's best `depth` documents of each query, among those that share a word with it.
+
+    With `every`, documents with score 0 fill the list up to `depth`, in the order of their ids. A first stage must not
+    return them: it did not find them, and a fusion would give them credit for a rank that means nothing.
+    """
     index = BM25(collection.documents, k1, b)
-    return {
-        query: top(dict(zip(index.ids, index.scores(collection.queries[query]), strict=True)), depth)
-        for query in (queries or collection.queries)
-    }
+    run = {}
+    for query in queries or collection.queries:
+        scores = dict(zip(index.ids, index.scores(collection.queries[query]), strict=True))
+        run[query] = top({document: score for document, score in scores.items() if every or score > 0}, depth)
+    return run
 
 
 class VectorEncoder:

@@ -7,7 +7,7 @@ import pytest
 
 from semanticbm import experiments, reproduce
 from semanticbm.claims import Finding, rules
-from semanticbm.collection import load_collection
+from semanticbm.collection import Collection, load_collection
 from semanticbm.errors import UserError
 from semanticbm.results import load_results, results_folder
 
@@ -77,6 +77,32 @@ def test_a_folder_with_another_run_is_refused(small, tmp_path):
     reproduce.reproduce("tiny", "classroom", tmp_path, seed=0)
     with pytest.raises(UserError, match="another run|another seed"):
         reproduce.reproduce("tiny", "classroom", tmp_path, seed=1)
+
+
+def test_a_broken_tool_stops_the_run_before_it_begins(small, tmp_path, monkeypatch):
+    """If the hooked score is not the model's score, nothing is measured and nothing is written."""
+    monkeypatch.setattr("semanticbm.path_patching.path_to_score", lambda model, encoding, frozen: model.logits(encoding) + 0.01)
+    with pytest.raises(UserError, match="hooked score"):
+        reproduce.reproduce("tiny", "classroom", tmp_path)
+    assert not small and not (tmp_path / "report.json").exists() and not (tmp_path / "run.json").exists()
+
+
+def test_a_collection_without_grades_uses_all_its_queries(tiny, tmp_path):
+    graded = load_collection("classroom")
+    nothing = {query: dict.fromkeys(row, 0) for query, row in graded.judgements.items()}
+    study = reproduce.Study(tiny, Collection("plain", graded.documents, graded.queries, nothing), tmp_path)
+    assert not study.collection.graded and sorted(study.queries) == sorted(graded.judgements)
+    run = {study.queries[0]: {"d": 1.0}}
+    assert np.isnan(list(experiments.ndcg_by_query(study, run, run).values())).all()
+    for experiment, key in ((experiments.blocking, "cls_document"), (experiments.hybrid, "recall_gain")):
+        assert experiment(study)["findings"][key].note == experiments.NO_GRADES
+
+
+def test_the_papers_own_pairs_are_used_on_the_papers_collection(tiny, tmp_path, data_folder):
+    study = reproduce.Study(tiny, load_collection("paper"), tmp_path, quick=True)
+    pairs = experiments.tfc1_pairs(study, study.queries[:3], 2).pairs
+    assert {pair.query_id for pair in pairs} <= set(study.queries[:3]) and pairs
+    assert all(pair.perturbed.endswith(f" {pair.inserted}") and pair.baseline.endswith(" a") for pair in pairs)
 
 
 def test_plain_json():

@@ -23,6 +23,11 @@ def test_bm25_run_ranks_the_double_match_first():
     assert list(bm25_run(COLLECTION, 3)["q"])[:2] == ["a", "b"]
 
 
+def test_bm25_run_returns_only_documents_that_share_a_word():
+    assert set(bm25_run(COLLECTION, 3)["q"]) == {"a", "b"}
+    assert bm25_run(COLLECTION, 3, every=True)["q"]["c"] == 0 and len(bm25_run(COLLECTION, 3, every=True)["q"]) == 3
+
+
 def test_fusion_by_hand():
     fused = fuse([{"q": {"a": 9.0, "b": 1.0}}, {"q": {"b": 0.3, "c": 0.2}}])["q"]
     assert fused == pytest.approx({"b": 1 / 62 + 1 / 61, "a": 1 / 61, "c": 1 / 62})

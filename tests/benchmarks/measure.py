@@ -29,7 +29,8 @@ from transformers import BertConfig, BertForSequenceClassification
 from semanticbm import direct_effects, load, load_collection
 from semanticbm.cross_encoder import CrossEncoder, backbone_folder, load_tokenizer
 from semanticbm.matching import matching_scores
-from semanticbm.path_patching import effects_on_receivers
+from semanticbm.patching import read_site, record_both
+from semanticbm.path_patching import all_heads, effects_on_receivers, effects_on_score, freeze, path_to_score
 from semanticbm.semantic_bm import collect_features
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,18 +110,35 @@ def to_score(model: CrossEncoder, n_tokens: int, n_rounds: int, lens: bool) -> d
     against_plain = rounds(quick, 10 * n_rounds, "against plain forwards")
     return {"model": model.name, "tokens": n_tokens, "senders": model.n_layers * model.n_heads,
             "difference": differences, "times": summary(times, "fast"),
-            "against_plain": summary(against_plain, "two plain forwards")}
+            "against_plain": summary(against_plain, "two plain forwards"),
+            "patching_alone": patching_alone(model, inputs, n_rounds)}
 
 
-def to_receivers(model: CrossEncoder, n_tokens: int, n_rounds: int, into: str) -> dict:
-    """All earlier heads -> q, k or v of four heads in the last layer but one: fast form and textbook form."""
+def patching_alone(model: CrossEncoder, inputs: list, n_rounds: int) -> dict:
+    """The patched runs alone, without the two plain runs that record z for both forms: fast against textbook."""
+    one, other = record_both(model, *inputs)
+    z_b, z_p = (read_site(model, encoding) for encoding in inputs)
+
+    def textbook():
+        return torch.stack([path_to_score(model, inputs[0], freeze(z_b, z_p, head, model.n_heads))
+                            for head in all_heads(model)])
+
+    contestants = {"fast": lambda: effects_on_score(model, one, other), "textbook": textbook}
+    difference = float((contestants["fast"]() - (textbook() - one.scores)).abs().max())
+    if not difference < TOLERANCE:
+        raise SystemExit(f"benchmark: the patched runs alone differ by {difference:.2g} logits: no times.")
+    return summary(rounds(contestants, n_rounds, f"patched runs alone, {model.name}"), "fast")
+
+
+def to_receivers(model: CrossEncoder, n_tokens: int, n_rounds: int, into: str, layer: int) -> dict:
+    """All earlier heads -> q, k or v of four heads of one layer: fast form and textbook form."""
     one, other = pair_of_texts(model, n_tokens)
-    receivers = [(model.n_layers - 2, head) for head in (1, 4, 7, 10)]
+    receivers = [(layer, head) for head in (1, 4, 7, 10)]
     contestants = {method: partial(effects_on_receivers, model, one, other, receivers, into, method=method)
                    for method in ("fast", "textbook")}
     differences = agreement({name: run() for name, run in contestants.items()}, "textbook")
     return {"model": model.name, "tokens": n_tokens, "into": into, "receivers": [f"{la}.{he}" for la, he in receivers],
-            "senders": (model.n_layers - 2) * model.n_heads, "difference": differences,
+            "senders": layer * model.n_heads, "difference": differences,
             "times": summary(rounds(contestants, n_rounds, f"heads -> heads ({into}), {model.name}"), "fast")}
 
 
@@ -170,7 +188,8 @@ def table(result: dict) -> str:
     for part in result["to_score"]:
         lines += [f"\nall heads -> score, {part['model']}, {part['tokens']} tokens, {part['senders']} senders",
                   *_rows(part["times"], "x fast"),
-                  f"  fast against two plain forwards: {part['against_plain']['fast']['ratio']:.2f}"]
+                  f"  fast against two plain forwards: {part['against_plain']['fast']['ratio']:.2f}",
+                  f"  the patched runs alone: {part['patching_alone']['textbook']['ratio']:.1f} x fast"]
     for part in result["to_receivers"]:
         receivers = ", ".join(part["receivers"])
         lines += [f"\nheads -> {part['into']} of {receivers}, {part['model']}, {part['tokens']} tokens",
@@ -204,7 +223,8 @@ def measured(part: str, options: argparse.Namespace, n_rounds: int) -> list[dict
     models = [random_model(3 if options.quick else 12)] + ([] if options.quick else [load("classroom", "cpu")])
     if part == "to_score":
         return [to_score(model, options.tokens, n_rounds, not options.without_lens) for model in models]
-    return [to_receivers(model, options.tokens, n_rounds, into) for model in models for into in "qv"]
+    return [to_receivers(model, options.tokens, n_rounds, into, layer) for model in models for into in "qv"
+            for layer in (model.n_layers - 2, model.n_layers - 1)]
 
 
 def main() -> None:
