@@ -23,7 +23,7 @@ app = typer.Typer(
     help="How a neural re-ranker computes a semantic BM25: the library behind the book.",
 )
 
-Model = Annotated[str, typer.Option("--model", help="compiled, classroom, minilm-l12, a folder, or a hub id")]
+Model = Annotated[str, typer.Option("--model", help="compiled, classroom, minilm-l12, random, a folder, or a hub id")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
 
 

