@@ -34,6 +34,7 @@ from semanticbm.claims import Finding, judge, rules
 from semanticbm.collection import Collection, load_collection
 from semanticbm.cross_encoder import CrossEncoder, load
 from semanticbm.errors import UserError
+from semanticbm.files import write_text
 
 CHECK_TOLERANCE = 1e-4  # logits, or share of the full change
 VERSIONS = ("torch", "transformers", "nnsight", "numpy", "scikit-learn", "ir-measures")
@@ -111,7 +112,7 @@ def environment(device: torch.device) -> dict[str, str]:
 
 
 def write_json(path: Path, content) -> None:
-    """Write plain JSON; see `write_text`."""
+    """Write plain JSON, whole or not at all."""
     write_text(path, json.dumps(clean(content), indent=1))
 
 
@@ -263,16 +264,6 @@ def reproduce(
     console.print(claims_table(report))
     console.print(f"written to {study.out}: report.json, report.md, figures/, parts/")
     return report
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write text under a temporary name first, so that a full disk or an interrupt leaves no half file."""
-    temporary = path.with_suffix(path.suffix + ".part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ from semanticbm.cross_encoder import (
 )
 from semanticbm.errors import UserError
 from semanticbm.evaluation import ndcg
+from semanticbm.files import write_text
 
 # name: (weight of the backbone's cosine in the target, weight of the ranking term, weight of binary cross-entropy)
 LOSSES = {"bce": (0.0, 0.0, 1.0), "softmax": (0.0, 1.0, 0.2), "softmax+cosine": (0.4, 1.0, 0.2)}
@@ -287,9 +288,7 @@ def _seconds_so_far(folder: Path) -> float:
 
 
 def _write_json(path: Path, content) -> None:
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(content, indent=1))
 
 
 def export(model: TrainableCrossEncoder, folder: Path, recipe: Recipe, hashes: dict[str, str], seconds: float) -> None:

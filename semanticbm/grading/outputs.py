@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from semanticbm.errors import UserError
+from semanticbm.files import write_text
 from semanticbm.grading.report import SOLVED, Result, describe, number
 from semanticbm.grading.runner import Grade
 
@@ -85,17 +86,11 @@ def check_places(*paths: Path | None) -> None:
             raise UserError(f"{path} cannot be written: choose a file in a folder that exists.")
 
 
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
-
-
 def write(grades: list[Grade], json_file: Path | None, csv_file: Path | None, gradescope_file: Path | None) -> None:
     """Write the files that were asked for, each whole or not at all."""
     if json_file:
-        _write(Path(json_file), json.dumps(to_json(grades), indent=2, ensure_ascii=False))
+        write_text(json_file, json.dumps(to_json(grades), indent=2, ensure_ascii=False))
     if csv_file:
-        _write(Path(csv_file), to_csv(grades))
+        write_text(csv_file, to_csv(grades))
     if gradescope_file:
-        _write(Path(gradescope_file), json.dumps(to_gradescope(grades[0]), indent=2, ensure_ascii=False))
+        write_text(gradescope_file, json.dumps(to_gradescope(grades[0]), indent=2, ensure_ascii=False))

@@ -7,10 +7,10 @@ leaves the machine, and nothing is lost with the file.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from semanticbm.files import write_text
 from semanticbm.grading.registry import CHAPTERS
 from semanticbm.grading.report import SOLVED, TO_DO, Result, number
 
@@ -38,9 +38,7 @@ def count_attempt(folder: Path, result: Result) -> int:
     path = attempts_file(folder)
     try:
         path.parent.mkdir(exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(attempts, indent=1), encoding="utf-8")
-        draft.replace(path)
+        write_text(path, json.dumps(attempts, indent=1))
     except OSError:
         pass
     return attempts[result.exercise.id]

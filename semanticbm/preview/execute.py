@@ -26,6 +26,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+from semanticbm.files import write_text
 from semanticbm.preview.cells import Cell
 from semanticbm.preview.project import Chapter, Project
 
@@ -107,9 +108,7 @@ def _write_cache(project: Project, chapter: Chapter, cells: list[Cell], run: Run
     path.parent.mkdir(parents=True, exist_ok=True)
     for old in path.parent.glob(f"{chapter.path.stem}-????????????????.json"):
         old.unlink()
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps({"dependencies": dependencies, "seconds": run.seconds, "outputs": run.outputs}))
-    unfinished.replace(path)
+    write_text(path, json.dumps({"dependencies": dependencies, "seconds": run.seconds, "outputs": run.outputs}))
 
 
 # --------------------------------------------------------------------------------------------------------------------
