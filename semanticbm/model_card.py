@@ -21,7 +21,8 @@ SOURCES = """| data | what | terms |
 LIMITS = """- Search in production. It was trained for minutes on a few ten thousand pairs; public re-rankers trained on millions are better.
 - Languages other than English; documents over 512 tokens; exact numbers, dates and negation.
 - Commercial use: MS MARCO passages took part in training, and their terms allow research only.
-- Claims about "neural re-rankers" in general: it is one small model, one training run."""
+- Claims about "neural re-rankers" in general: it is one small model. Two more training seeds, not shipped, are examined in the
+  book (appendices on the model and on the claims)."""
 
 
 def results_table(report: dict) -> str:

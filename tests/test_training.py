@@ -269,3 +269,24 @@ def test_the_shipped_card_is_the_one_that_the_files_give():
     assert (classroom_folder() / "README.md").read_text() == card(about, report)
     assert report["trec-dl"]["queries"] == 30
     assert report["trec-dl"]["cross-encoder minus"]["bm25"]["mean"] > 0
+
+
+def test_windows_cover_the_text_and_overlap():
+    from semanticbm.examination import windows
+
+    text = " ".join(map(str, range(150)))
+    found = windows(text)
+    assert found[0].split() == [str(number) for number in range(60)] and found[1].split()[0] == "30"
+    assert {word for window in found for word in window.split()} == set(text.split()), "no word is lost"
+    assert all(len(window.split()) > 30 for window in found), "no window holds only what the one before it held"
+    assert windows("a short text") == ["a short text"] and windows("") == [""]
+
+
+def test_a_document_gets_the_score_of_its_best_window(tiny):
+    from semanticbm.collection import Collection
+    from semanticbm.examination import rerank_windows, windows
+
+    documents = {"long": " ".join(["river bank"] * 50 + ["money"] * 40), "short": "a bank"}
+    run = rerank_windows(tiny, Collection("toy", documents, {"q": "bank"}, {}), {"q": {"long": 2.0, "short": 1.0}})
+    assert run["q"]["long"] == pytest.approx(tiny.score("bank", windows(documents["long"])).max(), abs=1e-5)
+    assert run["q"]["short"] == pytest.approx(tiny.score("bank", ["a bank"])[0], abs=1e-5)
