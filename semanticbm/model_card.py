@@ -21,8 +21,8 @@ SOURCES = """| data | what | terms |
 LIMITS = """- Search in production. It was trained for minutes on a few ten thousand pairs; public re-rankers trained on millions are better.
 - Languages other than English; documents over 512 tokens; exact numbers, dates and negation.
 - Commercial use: MS MARCO passages took part in training, and their terms allow research only.
-- Claims about "neural re-rankers" in general: it is one small model. Two more training seeds, not shipped, are examined in the
-  book (appendices on the model and on the claims)."""
+- Claims about "neural re-rankers" in general: it is one small model. The two other training seeds, not shipped, are examined in
+  the book (appendices on the model and on the claims). Since the best of three was chosen, its figures lean high."""
 
 
 def results_table(report: dict) -> str:
@@ -50,7 +50,7 @@ merged into the backbone, and both files are checked by hash.
 
 - Loss: `{recipe['loss']}` (formula in `semanticbm.training`), groups of one query with six passages, hard negatives from BM25.
 - {recipe['max_steps']} steps of {recipe['groups_per_step']} groups; learning rate {recipe['learning_rate']}, linear decay; LoRA rank {recipe['rank']}, alpha {recipe['alpha']};
-  seed {recipe['seed']}; stopped and chosen by nDCG@10 on validation queries only.
+  seed {recipe['seed']}, the one of three seeds with the best nDCG@10 on the validation queries, which also choose the step.
 - {about['hardware']}, {about['seconds'] / 60:.0f} minutes of wall time on a machine that did other work at the same time.
 - Versions: {', '.join(f'{name} {value}' for name, value in about['versions'].items())}.
 - Not trained: the word embeddings (they are the backbone's own).

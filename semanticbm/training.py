@@ -68,7 +68,7 @@ class Recipe:
     """Every choice of a training run; written beside the weights."""
 
     loss: str = "softmax+cosine"
-    seed: int = 0
+    seed: int = 1  # the shipped one: of 0, 1 and 2 the best on the validation queries
     max_steps: int = 520
     stop_after: int | None = None
     groups_per_step: int = 8
