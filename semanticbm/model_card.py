@@ -19,7 +19,8 @@ SOURCES = """| data | what | terms |
 | PubMedQA, labelled part | questions on biomedical abstracts | MIT |"""
 
 LIMITS = """- Search in production. It was trained for minutes on a few ten thousand pairs; public re-rankers trained on millions are better.
-- Languages other than English; documents over 512 tokens; exact numbers, dates and negation.
+- Long texts: cut them into passages of about 60 words and take the best one (see the rows "best window"). Languages other than
+  English; exact numbers, dates and negation.
 - Commercial use: MS MARCO passages took part in training, and their terms allow research only.
 - Claims about "neural re-rankers" in general: it is one small model. The two other training seeds, not shipped, are examined in
   the book (appendices on the model and on the claims). Since the best of three was chosen, its figures lean high."""
