@@ -126,10 +126,11 @@ def test_a_real_full_disk_leaves_no_half_file(tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     target = tmp_path / "report.json"
-    (tmp_path / "report.json.part").symlink_to("/dev/full")
+    temporary = tmp_path / f".report.json.{os.getpid()}.part"
+    temporary.symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         reproduce.write_json(target, {"a": list(range(100000))})
-    assert not target.exists() and not (tmp_path / "report.json.part").is_symlink()
+    assert not target.exists() and not temporary.is_symlink()
 
 
 def test_doctor(capsys):
