@@ -267,6 +267,15 @@ def test_a_chapter_runs_again_only_when_what_it_depends_on_changed(tmp_path):
     assert "ran in" in reports(project), "changed code is"
 
 
+def test_a_chapter_runs_again_when_a_file_appears_that_it_missed(tmp_path):
+    cell = "try:\n    text = open('later.txt').read()\nexcept FileNotFoundError:\n    text = 'nothing yet'\nprint(text)"
+    project = write_book(tmp_path, one=f"# One {{#sec-one}}\n\n```{{python}}\n{cell}\n```\n", index=NO_CODE)
+    assert "ran in" in reports(project) and "nothing yet" in page(project.output, "book/01-one.html")
+    assert "from the cache" in reports(project)
+    (tmp_path / "later.txt").write_text("it is here")
+    assert "ran in" in reports(project) and "it is here" in page(project.output, "book/01-one.html")
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # The check
 

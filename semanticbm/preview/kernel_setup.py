@@ -28,11 +28,11 @@ def _book_print_value(value):
 
 
 def _book_print_dependencies():
-    """The files of the project that this kernel opened or imported, as JSON."""
+    """The files of the project that this kernel opened, imported, or wanted to open and did not find, as JSON."""
     modules = [getattr(module, "__file__", None) for module in list(_sys.modules.values())]
     sources = [path for path in modules if path and _os.path.abspath(path).startswith(_book_root)
                and not _os.path.abspath(path).startswith(_book_skips)]
-    print(_json.dumps(sorted({path for path in [*_book_files, *sources] if _os.path.isfile(path)})))
+    print(_json.dumps(sorted({*_book_files, *filter(_os.path.isfile, sources)})))
 
 
 _sys.addaudithook(_book_note_file)
