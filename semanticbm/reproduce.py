@@ -139,12 +139,12 @@ def check_tools(study: Study) -> dict[str, float]:
     """Prove the tools on this model before anything is measured with them: largest errors, in logits or as share.
 
     `hooked score`: a traced run in which every head is set to its own value, against Hugging Face's score. `no patch`: the
-    direct effects between a pair and itself, exactly 0. `full patch`: everything that enters layer 0 patched, minus 1.
-    `UserError` if one is too large: then no number of this run would mean anything.
+    effects of all heads when the perturbed run is the baseline itself, computed and not assumed. `full patch`: everything
+    that enters layer 0 patched, minus 1. `UserError` if one is too large: then no number of this run would mean anything.
     """
     from semanticbm.experiments import tfc1_pairs
-    from semanticbm.patching import activation_patching, read_site
-    from semanticbm.path_patching import direct_effects, path_to_score
+    from semanticbm.patching import activation_patching, read_site, record
+    from semanticbm.path_patching import effects_on_score, path_to_score
 
     model = study.model
     pairs = tfc1_pairs(study, study.queries[:8], 1).pairs
@@ -153,10 +153,11 @@ def check_tools(study: Study) -> dict[str, float]:
     pair = max(pairs, key=lambda pair: abs(np.diff(model.score_pairs([pair.baseline_pair, pair.perturbed_pair]))[0]))
     encoding = model.encode([pair.baseline_pair])
     hooked = path_to_score(model, encoding, read_site(model, encoding)) - model.logits(encoding)
+    kept = record(model, encoding)
     full = activation_patching(model, pair.baseline_pair, pair.perturbed_pair, "residual", method="textbook")[0]
     errors = {
         "hooked score": float(hooked.abs().max()),
-        "no patch": float(np.abs(direct_effects(model, pair.baseline_pair, pair.baseline_pair)).max()),
+        "no patch": float(effects_on_score(model, kept, kept).abs().max()),
         "full patch": float(abs(full - 1)),
     }
     for name, error in errors.items():

@@ -87,6 +87,12 @@ def test_a_broken_tool_stops_the_run_before_it_begins(small, tmp_path, monkeypat
     assert not small and not (tmp_path / "report.json").exists() and not (tmp_path / "run.json").exists()
 
 
+def test_a_patch_that_does_something_without_a_cause_stops_the_run(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("semanticbm.path_patching.effects_on_score", lambda model, one, other: one.scores[None] * 0 + 0.01)
+    with pytest.raises(UserError, match="no patch"):
+        reproduce.reproduce("tiny", "classroom", tmp_path)
+
+
 def test_a_collection_without_grades_uses_all_its_queries(tiny, tmp_path):
     graded = load_collection("classroom")
     nothing = {query: dict.fromkeys(row, 0) for query, row in graded.judgements.items()}
