@@ -26,7 +26,7 @@ bench: setup
 	.venv/bin/python tests/benchmarks/run.py
 
 notebooks: setup
-	.venv/bin/python -m semanticbm.colab
+	.venv/bin/python -m semanticbm.builder.notebooks
 
 setup: $(STAMP)
 

@@ -20,7 +20,7 @@ import nnsight
 import numpy as np
 import torch
 
-from semanticbm.cross_encoder import after_heads, layers, score_from_cls, self_attention, z_projection
+from semanticbm.bert import after_heads, layers, score_from_cls, self_attention, z_projection
 
 
 # 4.1  difficulty 1 of 5, 5 minutes, 2 points
@@ -78,8 +78,9 @@ def path_to_score(traced, baseline: dict, perturbed: dict, layer: int, head: int
 
 
 # 4.5  difficulty 4 of 5, 30 minutes, 4 points
-def cls_shortcut(hf, cls: torch.Tensor, z_baseline: torch.Tensor, z_perturbed: torch.Tensor, layer: int,
-                 head: int) -> torch.Tensor:
+def cls_shortcut(
+    hf, cls: torch.Tensor, z_baseline: torch.Tensor, z_perturbed: torch.Tensor, layer: int, head: int
+) -> torch.Tensor:
     """The score of exercise 4.4 for one pair, from the [CLS] position alone.
 
     Goal: with all heads frozen no position looks at another one, so the score depends on [CLS] only.
@@ -94,8 +95,9 @@ def cls_shortcut(hf, cls: torch.Tensor, z_baseline: torch.Tensor, z_perturbed: t
 
 
 # 4.6  difficulty 5 of 5, 60 minutes, 5 points
-def path_to_head(traced, baseline: dict, perturbed: dict, sender: tuple[int, int], receiver: tuple[int, int], kind: str,
-                 n_heads: int) -> torch.Tensor:
+def path_to_head(
+    traced, baseline: dict, perturbed: dict, sender: tuple[int, int], receiver: tuple[int, int], kind: str, n_heads: int
+) -> torch.Tensor:
     """Scores on the baseline with one input of the receiver as the sender alone would change it.
 
     Goal: a path patch. Frozen run: all z at the baseline, the sender's perturbed; note the receiver's projection.

@@ -33,7 +33,9 @@ def u0_idf_correlation(u0: np.ndarray, vocabulary: dict[str, int], idf: dict[str
 
 
 # 6.3  difficulty 3 of 5, 20 minutes, 3 points
-def edit_u0(matrix: np.ndarray, u0: np.ndarray, s0: float, v0: np.ndarray, token_ids: list[int], s: float) -> np.ndarray:
+def edit_u0(
+    matrix: np.ndarray, u0: np.ndarray, s0: float, v0: np.ndarray, token_ids: list[int], s: float
+) -> np.ndarray:
     """Word embeddings in which U0 of some words is raised by s standard deviations of U0.
 
     Goal: move words along v0 and leave everything else as it is.
@@ -48,8 +50,9 @@ def edit_u0(matrix: np.ndarray, u0: np.ndarray, s0: float, v0: np.ndarray, token
 
 
 # 6.4  difficulty 3 of 5, 20 minutes, 2 points
-def random_edit(matrix: np.ndarray, u0: np.ndarray, s0: float, token_ids: list[int], s: float,
-                rng: np.random.Generator) -> np.ndarray:
+def random_edit(
+    matrix: np.ndarray, u0: np.ndarray, s0: float, token_ids: list[int], s: float, rng: np.random.Generator
+) -> np.ndarray:
     """The control for exercise 6.3: a push of the same length along one random direction.
 
     Goal: any push moves a score. Only an effect beyond that of random pushes speaks for U0.

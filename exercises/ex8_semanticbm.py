@@ -49,8 +49,9 @@ def ridge_predictions(train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarr
 
 
 # 8.4  difficulty 2 of 5, 10 minutes, 2 points
-def random_heads(n_layers: int, n_heads: int, chosen: list[tuple[int, int]],
-                 rng: np.random.Generator) -> list[tuple[int, int]]:
+def random_heads(
+    n_layers: int, n_heads: int, chosen: list[tuple[int, int]], rng: np.random.Generator
+) -> list[tuple[int, int]]:
     """As many heads as were chosen, drawn at random from the others.
 
     Goal: the control. If random heads fit as well, the matching heads are nothing special.

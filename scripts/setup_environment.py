@@ -51,8 +51,20 @@ def torch_among_local_files() -> str:
     """The build of torch that pip finds in its own folders of wheels (PIP_FIND_LINKS), such as "2.13.0+cpu", or ""."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--no-deps",
-                   "--no-index", "--report", str(report), torch_requirement()]
+        command = [
+            str(PYTHON),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--dry-run",
+            "--ignore-installed",
+            "--no-deps",
+            "--no-index",
+            "--report",
+            str(report),
+            torch_requirement(),
+        ]
         if subprocess.run(command, capture_output=True).returncode or not report.is_file():
             return ""
         return json.loads(report.read_text())["install"][0]["metadata"]["version"]
@@ -80,8 +92,10 @@ def torch_options() -> list[str]:
     if index_in_reach(CPU_INDEX):
         say(f"no NVIDIA GPU: torch comes as a CPU build from {CPU_INDEX}.")
         return ["--extra-index-url", CPU_INDEX]
-    say(f"no NVIDIA GPU, but {CPU_INDEX} is out of reach: torch comes from pip's own index. On PyPI that build "
-        "brings about 3 GB of CUDA libraries, which stay unused here.")
+    say(
+        f"no NVIDIA GPU, but {CPU_INDEX} is out of reach: torch comes from pip's own index. On PyPI that build "
+        "brings about 3 GB of CUDA libraries, which stay unused here."
+    )
     return []
 
 
@@ -95,19 +109,33 @@ def make_venv() -> bool:
     say(f"virtual environment in {VENV.name}/ with Python {platform.python_version()}")
     made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True)
     if made.returncode:
-        sys.exit(f"setup: python -m venv failed. On Debian and Ubuntu: apt install python3-venv. It said: "
-                 f"{(made.stdout + made.stderr).strip()[-300:]}")
+        sys.exit(
+            f"setup: python -m venv failed. On Debian and Ubuntu: apt install python3-venv. It said: "
+            f"{(made.stdout + made.stderr).strip()[-300:]}"
+        )
     return True
 
 
 def install() -> None:
     """Install the project in editable mode with all extras, in the pinned versions; pip shows its progress."""
     say("packages, in the versions of constraints.txt (about 1 GB, some minutes the first time)")
-    command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--constraint", str(CONSTRAINTS),
-               *torch_options(), "--editable", f"{ROOT}[{EXTRAS}]"]
+    command = [
+        str(PYTHON),
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--constraint",
+        str(CONSTRAINTS),
+        *torch_options(),
+        "--editable",
+        f"{ROOT}[{EXTRAS}]",
+    ]
     if subprocess.run(command, cwd=ROOT).returncode:
-        sys.exit("setup: pip failed; its last lines above say why. Check the network and the free disk space, then "
-                 "run make setup again: what was installed already is kept.")
+        sys.exit(
+            "setup: pip failed; its last lines above say why. Check the network and the free disk space, then "
+            "run make setup again: what was installed already is kept."
+        )
 
 
 def main() -> None:

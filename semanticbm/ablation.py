@@ -26,28 +26,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import product
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from semanticbm.cross_encoder import (
-    CrossEncoder,
-    Encoding,
-    Pair,
-    check_pairs,
-    layers,
-    self_attention,
-    z_projection,
-)
+from semanticbm.bert import layers, self_attention, z_projection
+from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, check_pairs
 from semanticbm.errors import UserError
+from semanticbm.heads import Head
 
 ROLES = ("cls", "query", "sep", "document")
 PADDING = -1
 SIDES = ("cls", "query", "document")
-Head = tuple[int, int]
-
 
 # --------------------------------------------------------------------------------------------------------------------
 # Which position is what
@@ -76,8 +67,9 @@ def side(encoding: Encoding, name: str) -> Tensor:
     return sides[name] & encoding.attention_mask.bool()
 
 
-def _batches(model: CrossEncoder, pairs: Iterable[Pair], batch_size: int,
-             label: str) -> Iterator[tuple[list[int], Encoding]]:
+def _batches(
+    model: CrossEncoder, pairs: Iterable[Pair], batch_size: int, label: str
+) -> Iterator[tuple[list[int], Encoding]]:
     """Encoded batches with the numbers of their pairs, long pairs first; with a `label`, a progress bar."""
     from tqdm.auto import tqdm
 
@@ -108,8 +100,10 @@ def role_means(model: CrossEncoder, pairs: Iterable[Pair], batch_size: int = 32,
 def _all_z(model: CrossEncoder, encoding: Encoding) -> list[Tensor]:
     """z of each layer: a list of float [batch, position, head * d_head]."""
     found: list[Tensor] = []
-    handles = [z_projection(layer).register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
-               for layer in layers(model.hf)]
+    handles = [
+        z_projection(layer).register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
+        for layer in layers(model.hf)
+    ]
     try:
         model.logits(encoding)
     finally:
@@ -154,8 +148,14 @@ def mean_ablation_textbook(model: CrossEncoder, pair: Pair, heads: Iterable[Head
 
 
 @torch.no_grad()
-def mean_ablation(model: CrossEncoder, pairs: Sequence[Pair], heads: Iterable[Head], means: Tensor,
-                  batch_size: int = 32, progress: bool = False) -> np.ndarray:
+def mean_ablation(
+    model: CrossEncoder,
+    pairs: Sequence[Pair],
+    heads: Iterable[Head],
+    means: Tensor,
+    batch_size: int = 32,
+    progress: bool = False,
+) -> np.ndarray:
     """Scores with z of the heads replaced by its mean for each token's role: float [pair].
 
     `means` from `role_means`, best over pairs that are not the ones scored here.
@@ -171,6 +171,7 @@ def mean_ablation(model: CrossEncoder, pairs: Sequence[Pair], heads: Iterable[He
 @contextmanager
 def _ablating(model: CrossEncoder, role: Tensor, chosen: dict[int, list[int]], means: Tensor) -> Iterator[None]:
     """Hooks that ablate, as long as the context lasts."""
+
     def hook_of(layer: int):
         return lambda module, inputs: (_ablated(model, inputs[0], role, chosen[layer], means[layer]), *inputs[1:])
 
@@ -180,33 +181,6 @@ def _ablating(model: CrossEncoder, role: Tensor, chosen: dict[int, list[int]], m
     finally:
         for handle in handles:
             handle.remove()
-
-
-def complement(model: CrossEncoder, heads: Iterable[Head]) -> list[Head]:
-    """All heads of the model but these: ablate them to see what these can do alone."""
-    kept = set(heads)
-    return [head for head in product(range(model.n_layers), range(model.n_heads)) if head not in kept]
-
-
-def other_draws(model: CrossEncoder, heads: Iterable[Head], n: int = 20, seed: int = 0) -> list[list[Head]]:
-    """`n` random draws of as many other heads from the same layers, the control for an ablation.
-
-    Where a layer has too few others, the rest is drawn from the other layers.
-    """
-    heads, rng = list(heads), np.random.default_rng(seed)
-    return [_draw_others(complement(model, heads), heads, rng) for _ in range(n)]
-
-
-def _draw_others(others: list[Head], heads: list[Head], rng: np.random.Generator) -> list[Head]:
-    if len(others) < len(heads):
-        raise UserError(f"{len(heads)} heads leave only {len(others)} others: there is no control of the same size.")
-    order = [others[number] for number in rng.permutation(len(others))]
-    drawn: list[Head] = []
-    for layer in sorted({layer for layer, _ in heads}):
-        wanted = sum(own == layer for own, _ in heads)
-        drawn += [head for head in order if head[0] == layer][:wanted]
-    rest = [head for head in order if head not in drawn]
-    return sorted(drawn + rest[: len(heads) - len(drawn)])
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -248,8 +222,14 @@ def _split(model: CrossEncoder, projected: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def block_attention(model: CrossEncoder, pairs: Sequence[Pair], rows: str = "cls", columns: str = "document",
-                    batch_size: int = 32, progress: bool = False) -> np.ndarray:
+def block_attention(
+    model: CrossEncoder,
+    pairs: Sequence[Pair],
+    rows: str = "cls",
+    columns: str = "document",
+    batch_size: int = 32,
+    progress: bool = False,
+) -> np.ndarray:
     """Scores without the attention from `rows` ("cls" or "query") to `columns`, in all layers and heads: float [pair].
 
     The mask goes in with four axes, which Hugging Face's eager BERT adds to the attention scores as it is.

@@ -113,8 +113,9 @@ class BM25:
     `avgdl`, `document_frequency` ({word: documents that contain it}).
     """
 
-    def __init__(self, documents: Sequence[str] | Mapping[str, str], k1: float = 1.2, b: float = 0.75,
-                 idf: Idf = lucene_idf):
+    def __init__(
+        self, documents: Sequence[str] | Mapping[str, str], k1: float = 1.2, b: float = 0.75, idf: Idf = lucene_idf
+    ):
         check_parameters(k1, b)
         self.k1, self.b, self.idf = k1, b, idf
         self.ids, texts = _ids_and_texts(documents)
@@ -137,8 +138,11 @@ class BM25:
     def term_scores(self, query: str) -> np.ndarray:
         """What each query word adds to each document's score: float array [query word, document]."""
         query_words = _query_words(query)
-        rows = [self.word_idf(word) * tf_factor([counts[word] for counts in self.counts], self.lengths, self.avgdl,
-                                                self.k1, self.b) for word in query_words]
+        rows = [
+            self.word_idf(word)
+            * tf_factor([counts[word] for counts in self.counts], self.lengths, self.avgdl, self.k1, self.b)
+            for word in query_words
+        ]
         return np.stack(rows)
 
     def scores(self, query: str) -> np.ndarray:
@@ -149,15 +153,22 @@ class BM25:
         """BM25 of any text, with this collection's IDF and mean length; the text need not be in the collection."""
         document_words = words(document)
         counts, length = Counter(document_words), len(document_words)
-        return float(sum(self.word_idf(word) * tf_factor(counts[word], length, self.avgdl, self.k1, self.b)
-                         for word in _query_words(query)))
+        return float(
+            sum(
+                self.word_idf(word) * tf_factor(counts[word], length, self.avgdl, self.k1, self.b)
+                for word in _query_words(query)
+            )
+        )
 
 
 def _ids_and_texts(documents: Sequence[str] | Mapping[str, str]) -> tuple[list, list[str]]:
     if isinstance(documents, str):
         raise UserError("documents is one text: pass a list of texts or {id: text}.")
-    ids, texts = (list(documents), list(documents.values())) if isinstance(documents, Mapping) else (
-        list(range(len(documents))), list(documents))
+    ids, texts = (
+        (list(documents), list(documents.values()))
+        if isinstance(documents, Mapping)
+        else (list(range(len(documents))), list(documents))
+    )
     if not texts:
         raise UserError("no documents: BM25 needs at least one.")
     return ids, texts

@@ -4,15 +4,13 @@ A *test collection* has three parts: documents, queries, and judgements that say
 (a grade, 0 = not relevant, 3 = answers fully). A ranking is good if it puts high grades first; `semanticbm.evaluation`
 measures it.
 
-Four kinds load through one function, `load_collection`:
+Three kinds load through one function, `load_collection`:
 
 - "classroom": a small collection written for this book. Its topics share words ("bank", "bark", "current"), so that
   terms are ambiguous, and part of its queries are written so that the best passage uses synonyms and none of the query's
   words. It ships inside the package.
 - a folder in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/test.tsv.
 - an ir_datasets id, such as "beir/scifact/test": fetched by that library on first use.
-- "paper": the 100 queries of the paper's own diagnostic data, each with 100 passages (`semanticbm.paper_data`). It has no
-  grades, so nothing that needs a relevant document can be measured on it.
 
 When it misleads: judgements are incomplete. A document without a judgement counts as not relevant, so a system that finds
 good documents that nobody judged looks worse than it is. The classroom collection's judgements were made on a pool of the
@@ -200,7 +198,7 @@ def _load_ir_datasets(name: str) -> Collection:
         dataset = ir_datasets.load(name)
     except KeyError:
         raise UserError(
-            f"unknown collection {name!r}: use classroom, paper, a folder in BEIR's layout, or an ir_datasets id."
+            f"unknown collection {name!r}: use classroom, a folder in BEIR's layout, or an ir_datasets id."
         ) from None
     if not (dataset.has_docs() and dataset.has_queries() and dataset.has_qrels()):
         raise UserError(
@@ -222,19 +220,15 @@ def _load_ir_datasets(name: str) -> Collection:
 
 
 def load_collection(name: str = "classroom") -> Collection:
-    """Load a collection: "classroom", "paper", a folder in BEIR's layout, or an ir_datasets id.
+    """Load a collection: "classroom", a folder in BEIR's layout, or an ir_datasets id.
 
     Raises `UserError` if the name is unknown, a file is damaged, an id is not unique, or a judgement names something
     that does not exist.
     """
     if name == "classroom":
         return _load_classroom()
-    if name == "paper":
-        from semanticbm.paper_data import paper_collection
-
-        return paper_collection()
     if Path(name).is_dir():
         return _load_folder(Path(name))
     if "/" not in name or name.startswith((".", "/", "~")):
-        raise UserError(f"unknown collection {name!r}: use classroom, paper, a folder in BEIR's layout, or an ir_datasets id.")
+        raise UserError(f"unknown collection {name!r}: use classroom, a folder in BEIR's layout, or an ir_datasets id.")
     return _load_ir_datasets(name)

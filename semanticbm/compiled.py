@@ -61,8 +61,8 @@ unit a weight. With logit ln(1 + g (e^beta - 1)) and weight g e^beta / (1 + g (e
 g occurrences: tf becomes the *soft tf* = occurrences + g times occurrences of synonyms.
 
 When it misleads: that BM25 can be written so does not say that training finds it. It is a hypothesis with a shape
-(logits, sink, IDF weights) that can be looked for in a trained model; `semanticbm.effective` does that.
-The IDF sits in the keys of head 1.0, not in the embedding, so U0 of this model means nothing; `semanticbm.distracted`
+(logits, sink, IDF weights) that can be looked for in a trained model; `semanticbm.head_as_bm25` does that.
+The IDF sits in the keys of head 1.0, not in the embedding, so U0 of this model means nothing; `semanticbm.planted`
 plants it there.
 """
 
@@ -79,13 +79,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from semanticbm.bm25 import BM25, check_parameters
-from semanticbm.collection import Collection, words
-from semanticbm.cross_encoder import (
-    CrossEncoder,
-    Encoding,
-    Pair,
-    check_pairs,
+from semanticbm.bert import (
     classifier,
     layers,
     mlp_input,
@@ -96,6 +90,9 @@ from semanticbm.cross_encoder import (
     word_embeddings,
     z_projection,
 )
+from semanticbm.bm25 import BM25, check_parameters
+from semanticbm.collection import Collection, words
+from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, check_pairs
 from semanticbm.errors import UserError
 
 SPECIAL_TOKENS = ("[PAD]", "[OTHER]", "[CLS]", "[SEP]")
@@ -170,11 +167,19 @@ def build_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("[a-z0-9]+(?:'[a-z]+)?"), behavior="removed", invert=True)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])])
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])],
+    )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="[OTHER]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]",
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"], model_max_length=int(1e9))
+        tokenizer_object=tokenizer,
+        unk_token="[OTHER]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        model_max_length=int(1e9),
+    )
 
 
 class CompiledCrossEncoder(CrossEncoder):
@@ -208,12 +213,18 @@ def report_unknown_words(pairs: list[Pair], known: set[str]) -> None:
             raise UserError(f"the query {query!r} has no word in it: give it at least one.")
         lost = missing & set(words(document))
         if lost:
-            raise UserError(f"the compiled model does not know the query word(s) {', '.join(sorted(lost))}: "
-                            f"compile it with words={sorted(lost)}.")
+            raise UserError(
+                f"the compiled model does not know the query word(s) {', '.join(sorted(lost))}: "
+                f"compile it with words={sorted(lost)}."
+            )
         unknown |= missing
     if unknown:
-        warnings.warn(f"the compiled model does not know the query word(s) {', '.join(sorted(unknown))}: they add 0: "
-                      "the document does not contain them.", UnknownWordWarning, stacklevel=3)
+        warnings.warn(
+            f"the compiled model does not know the query word(s) {', '.join(sorted(unknown))}: they add 0: "
+            "the document does not contain them.",
+            UnknownWordWarning,
+            stacklevel=3,
+        )
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -282,9 +293,15 @@ def head_weights(hf: BertForSequenceClassification, layer: int, head: int) -> He
     d_head = hf.config.hidden_size // hf.config.num_attention_heads
     channels = slice(head * d_head, (head + 1) * d_head)
     attention, output = self_attention(layers(hf)[layer]), z_projection(layers(hf)[layer])
-    return HeadWeights(attention.query.weight[channels], attention.query.bias[channels], attention.key.weight[channels],
-                       attention.key.bias[channels], attention.value.weight[channels], output.weight[:, channels],
-                       sqrt(d_head))
+    return HeadWeights(
+        attention.query.weight[channels],
+        attention.query.bias[channels],
+        attention.key.weight[channels],
+        attention.key.bias[channels],
+        attention.value.weight[channels],
+        output.weight[:, channels],
+        sqrt(d_head),
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -300,18 +317,29 @@ def weight_bytes(n_words: int, n_layers: int, width: int, itemsize: int) -> int:
 def _check_size(n_words: int, n_layers: int, width: int, itemsize: int) -> None:
     needed = weight_bytes(n_words, n_layers, width, itemsize)
     if needed > MAX_BYTES:
-        raise UserError(f"{n_words:,} words need {needed / 1e9:.1f} GB of weights, and the limit is "
-                        f"{MAX_BYTES / 1e9:.0f} GB (weights grow with the square of the words): compile for fewer "
-                        "queries or words.")
+        raise UserError(
+            f"{n_words:,} words need {needed / 1e9:.1f} GB of weights, and the limit is "
+            f"{MAX_BYTES / 1e9:.0f} GB (weights grow with the square of the words): compile for fewer "
+            "queries or words."
+        )
 
 
 def empty_bert(layout: Layout, n_layers: int, n_heads: int, dtype: torch.dtype) -> BertForSequenceClassification:
     """A stock BERT whose weights are all 0 and whose LayerNorms only undo their own scaling."""
     _check_size(layout.n_words, n_layers, layout.width, torch.finfo(dtype).bits // 8)
     config = BertConfig(
-        vocab_size=len(SPECIAL_TOKENS) + layout.n_words, hidden_size=layout.width, num_hidden_layers=n_layers,
-        num_attention_heads=n_heads, intermediate_size=layout.n_words + 1, max_position_embeddings=MAX_POSITIONS,
-        hidden_act="gelu", layer_norm_eps=1e-12, num_labels=1, pad_token_id=0, attn_implementation="eager")
+        vocab_size=len(SPECIAL_TOKENS) + layout.n_words,
+        hidden_size=layout.width,
+        num_hidden_layers=n_layers,
+        num_attention_heads=n_heads,
+        intermediate_size=layout.n_words + 1,
+        max_position_embeddings=MAX_POSITIONS,
+        hidden_act="gelu",
+        layer_norm_eps=1e-12,
+        num_labels=1,
+        pad_token_id=0,
+        attn_implementation="eager",
+    )
     with torch.random.fork_rng(devices=[]):  # the random initial weights are thrown away: leave the caller's seed alone
         hf = BertForSequenceClassification(config).to(dtype).eval().requires_grad_(False)
     for parameter in hf.parameters():
@@ -369,8 +397,9 @@ def write_copy(head: HeadWeights, layout: Layout, gain: float = 1.0) -> None:
     balance(head.output.T)
 
 
-def write_reading_units(hf: BertForSequenceClassification, layer: int, layout: Layout, weights: Tensor,
-                        gain: float = 1.0) -> None:
+def write_reading_units(
+    hf: BertForSequenceClassification, layer: int, layout: Layout, weights: Tensor, gain: float = 1.0
+) -> None:
     """MLP: tf = gain x weighted mass on the token's own word. weights: float [own word, word that was seen].
 
     Unit w gets GATE from its own identity, which lifts it into GELU's straight part; the units of all other words stay
@@ -426,9 +455,15 @@ def query_vocabulary(collection: Collection, more: Iterable[str] = (), synonyms:
     return vocabulary
 
 
-def compile_bm25(collection: Collection, k1: float = 1.2, b: float = 0.75, semantic: bool = False,
-                 words: Iterable[str] = (), dtype: torch.dtype = torch.float32,
-                 synonym_weight: float = SYNONYM_WEIGHT) -> CompiledCrossEncoder:
+def compile_bm25(
+    collection: Collection,
+    k1: float = 1.2,
+    b: float = 0.75,
+    semantic: bool = False,
+    words: Iterable[str] = (),
+    dtype: torch.dtype = torch.float32,
+    synonym_weight: float = SYNONYM_WEIGHT,
+) -> CompiledCrossEncoder:
     """Compile BM25 over a collection into a BERT of 2 layers x 1 head whose logit is the score (Lucene's IDF).
 
     The vocabulary is the words of the collection's queries and of `words`. With `semantic`, a synonym of a query word
@@ -455,8 +490,9 @@ def log_idf(bm25: BM25, vocabulary: list[str], dtype: torch.dtype) -> Tensor:
     return torch.tensor([log(bm25.word_idf(word)) for word in vocabulary], dtype=dtype)
 
 
-def write_matching_layer(hf: BertForSequenceClassification, layout: Layout, logits: MatchLogits,
-                         counts_as: Tensor) -> None:
+def write_matching_layer(
+    hf: BertForSequenceClassification, layout: Layout, logits: MatchLogits, counts_as: Tensor
+) -> None:
     """Layer 0: the matching head and the units that read its result.
 
     counts_as: float [query word, document word]. A word that counts as g occurrences gets logit ln(1 + g (e^beta - 1))
@@ -479,7 +515,7 @@ def write_scoring_layer(hf: BertForSequenceClassification, layout: Layout, gain:
 
 
 def compile_distracted(collection: Collection, seed: int = 0, **options):
-    """The deeper model with a planted circuit among distractors: see `semanticbm.distracted.compile_distracted`."""
-    from semanticbm.distracted import compile_distracted as compile_it
+    """The deeper model with a planted circuit among distractors: see `semanticbm.planted.compile_distracted`."""
+    from semanticbm.planted import compile_distracted as compile_it
 
     return compile_it(collection, seed, **options)

@@ -376,7 +376,13 @@ def lnc2(case: Candidate) -> list[DiagnosticPair]:
 
 
 BUILDERS: dict[str, Callable[[Candidate], list[DiagnosticPair]]] = {
-    "TFC1": tfc1, "TFC2": tfc2, "TDC": tdc, "STMC1": stmc1, "LNC1": lnc1, "LNC2": lnc2}
+    "TFC1": tfc1,
+    "TFC2": tfc2,
+    "TDC": tdc,
+    "STMC1": stmc1,
+    "LNC1": lnc1,
+    "LNC2": lnc2,
+}
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -394,8 +400,10 @@ def check_pair(pair: DiagnosticPair, pieces: Pieces) -> None:
 
 def _gained_query_words(pair: DiagnosticPair, pieces: Pieces) -> dict[str, int]:
     """Query words whose count differs between the two documents, with the difference."""
-    differences = {word: pieces.count(word, pair.perturbed) - pieces.count(word, pair.baseline)
-                   for word in dict.fromkeys([*pieces.words(pair.query), pair.term])}
+    differences = {
+        word: pieces.count(word, pair.perturbed) - pieces.count(word, pair.baseline)
+        for word in dict.fromkeys([*pieces.words(pair.query), pair.term])
+    }
     return {word: difference for word, difference in differences.items() if difference}
 
 
@@ -436,8 +444,14 @@ def _check_lnc2(pair: DiagnosticPair, pieces: Pieces, gained: dict[str, int]) ->
     assert gained.get(pair.term, 0) > 0, "LNC2: the document must have the query word"
 
 
-_CHECKS = {"TFC1": _check_tfc1, "TFC2": _check_tfc2, "TDC": _check_tdc, "STMC1": _check_stmc1, "LNC1": _check_lnc1,
-           "LNC2": _check_lnc2}
+_CHECKS = {
+    "TFC1": _check_tfc1,
+    "TFC2": _check_tfc2,
+    "TDC": _check_tdc,
+    "STMC1": _check_stmc1,
+    "LNC1": _check_lnc1,
+    "LNC2": _check_lnc2,
+}
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -457,9 +471,14 @@ def candidate_documents(collection: Collection, query_id: str, rng: np.random.Ge
     yield from map(str, rng.permutation(others)[: max(len(judged), 50)])
 
 
-def diagnostic_pairs(axiom: str, collection: Collection, tokenizer, settings: Settings | None = None,
-                     queries: Iterable[str] | None = None,
-                     synonyms: Mapping[str, Sequence[str]] | None = None) -> Diagnostics:
+def diagnostic_pairs(
+    axiom: str,
+    collection: Collection,
+    tokenizer,
+    settings: Settings | None = None,
+    queries: Iterable[str] | None = None,
+    synonyms: Mapping[str, Sequence[str]] | None = None,
+) -> Diagnostics:
     """Pairs of an axiom (`AXIOMS`) for each query of a collection, or for the query ids in `queries`.
 
     Up to `settings.documents_per_query` documents a query; TFC2 gives one pair for each step on each document.
@@ -499,19 +518,24 @@ def wordnet_synonyms(terms: Iterable[str]) -> dict[str, list[str]]:
 
         senses = {term: wordnet.synsets(term)[:1] for term in terms}
     except (ImportError, LookupError):
-        raise UserError("WordNet is not installed: run `pip install nltk` and `python -m nltk.downloader wordnet`, or "
-                        "give the collection a synonyms.jsonl.") from None
+        raise UserError(
+            "WordNet is not installed: run `pip install nltk` and `python -m nltk.downloader wordnet`, or "
+            "give the collection a synonyms.jsonl."
+        ) from None
     names = {term: [name.lower() for sense in found for name in sense.lemma_names()] for term, found in senses.items()}
-    return {term: [name for name in dict.fromkeys(found) if name.isalpha() and name != term]
-            for term, found in names.items()}
+    return {
+        term: [name for name in dict.fromkeys(found) if name.isalpha() and name != term]
+        for term, found in names.items()
+    }
 
 
 # --------------------------------------------------------------------------------------------------------------------
 # Does a score keep the axioms?
 
 
-def axiom_report(score_pairs: Callable[[list[Pair]], np.ndarray], diagnostics: Diagnostics,
-                 seed: int = 0) -> dict[str, float | str]:
+def axiom_report(
+    score_pairs: Callable[[list[Pair]], np.ndarray], diagnostics: Diagnostics, seed: int = 0
+) -> dict[str, float | str]:
     """How often a score keeps an axiom, with a 95 % interval over queries.
 
     score_pairs: (query, document) pairs -> float array [pair]; `CrossEncoder.score_pairs` is one. Returns axiom,
@@ -525,12 +549,20 @@ def axiom_report(score_pairs: Callable[[list[Pair]], np.ndarray], diagnostics: D
     for steps in diagnostics.series():
         kept.setdefault(steps[0].query_id, []).extend(_kept(diagnostics.axiom, [changes[pair] for pair in steps]))
     holds, low, high = bootstrap_mean([np.mean(values) for values in kept.values() if values], seed=seed)
-    return {"axiom": diagnostics.axiom, "n_queries": len(kept), "n_pairs": len(diagnostics.pairs), "holds": holds,
-            "low": low, "high": high, "change": float(np.mean(list(changes.values())))}
+    return {
+        "axiom": diagnostics.axiom,
+        "n_queries": len(kept),
+        "n_pairs": len(diagnostics.pairs),
+        "holds": holds,
+        "low": low,
+        "high": high,
+        "change": float(np.mean(list(changes.values()))),
+    }
 
 
-def score_changes(score_pairs: Callable[[list[Pair]], np.ndarray],
-                  diagnostics: Diagnostics) -> dict[DiagnosticPair, float]:
+def score_changes(
+    score_pairs: Callable[[list[Pair]], np.ndarray], diagnostics: Diagnostics
+) -> dict[DiagnosticPair, float]:
     """S(perturbed) - S(baseline) of each pair."""
     sides = [side for pair in diagnostics.pairs for side in (pair.baseline_pair, pair.perturbed_pair)]
     texts = list(dict.fromkeys(sides))

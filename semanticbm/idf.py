@@ -38,9 +38,10 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
+from semanticbm.bert import word_embeddings
 from semanticbm.bm25 import BM25
 from semanticbm.collection import Collection
-from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, word_embeddings
+from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair
 from semanticbm.diagnostics import DiagnosticPair, Pieces
 from semanticbm.errors import UserError
 from semanticbm.evaluation import bootstrap_mean, partial_correlation, pearson
@@ -103,8 +104,9 @@ def u0(model: CrossEncoder) -> np.ndarray:
 # IDF values
 
 
-def idf_values(source: str = "collection", collection: Collection | None = None,
-               folder: str | Path | None = None) -> dict[str, float]:
+def idf_values(
+    source: str = "collection", collection: Collection | None = None, folder: str | Path | None = None
+) -> dict[str, float]:
     """{word: IDF}. "collection": Lucene's formula over the collection's documents; "msmarco": a table of 8.8 million
     passages, msmarco/idf.tsv in `folder` (default: $SEMANTICBM_DATA, else ../shared/data).
     """
@@ -122,8 +124,10 @@ def _msmarco_idf(folder: str | Path | None) -> dict[str, float]:
     here = Path(__file__).parents[2] / "shared" / "data"
     path = Path(folder or os.environ.get("SEMANTICBM_DATA") or here) / "msmarco" / "idf.tsv"
     if not path.is_file():
-        raise UserError(f"the IDF table {path} is missing: set SEMANTICBM_DATA to the folder that holds "
-                        "msmarco/idf.tsv, or use the IDF of the collection.")
+        raise UserError(
+            f"the IDF table {path} is missing: set SEMANTICBM_DATA to the folder that holds "
+            "msmarco/idf.tsv, or use the IDF of the collection."
+        )
     lines = path.read_text(encoding="utf-8").splitlines()
     return {word: float(value) for word, value in (line.rsplit("\t", 1) for line in lines)}
 
@@ -133,8 +137,11 @@ def whole_words(tokenizer) -> dict[str, int]:
 
     Special tokens, digits, punctuation and single letters drop out. Only these words have one vector and one IDF.
     """
-    return {word: number for word, number in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-            if word.isalpha() and len(word) >= 2}
+    return {
+        word: number
+        for word, number in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+        if word.isalpha() and len(word) >= 2
+    }
 
 
 @dataclass(frozen=True)
@@ -167,8 +174,15 @@ def idf_correlations(model: CrossEncoder, idf: Mapping[str, float], k: int = 50,
     u = singular_components(model, k, centred)[table.ids]
     ranks = np.column_stack([rankdata(column) for column in u.T])
     ranked_idf = rankdata(table.idf)
-    rows = [{"component": number, "pearson": pearson(u[:, number], table.idf),
-             "spearman": pearson(ranks[:, number], ranked_idf), "n_words": len(table)} for number in range(u.shape[1])]
+    rows = [
+        {
+            "component": number,
+            "pearson": pearson(u[:, number], table.idf),
+            "spearman": pearson(ranks[:, number], ranked_idf),
+            "n_words": len(table),
+        }
+        for number in range(u.shape[1])
+    ]
     return pd.DataFrame(rows)
 
 
@@ -188,8 +202,11 @@ def idf_controls(model: CrossEncoder, idf: Mapping[str, float], n: int = 500, se
 
 
 def _row(name: str, values: np.ndarray, idf: np.ndarray, controls: np.ndarray | None, n: int, seed: int) -> dict:
-    statistic = (lambda take: pearson(values[take], idf[take])) if controls is None else (
-        lambda take: partial_correlation(values[take], idf[take], controls[take]))
+    statistic = (
+        (lambda take: pearson(values[take], idf[take]))
+        if controls is None
+        else (lambda take: partial_correlation(values[take], idf[take], controls[take]))
+    )
     rng = np.random.default_rng(seed)
     draws = [statistic(rng.integers(len(idf), size=len(idf))) for _ in range(n)]
     low, high = np.nanquantile(draws, [0.025, 0.975])
@@ -242,8 +259,9 @@ def edit_directions(model: CrossEncoder, kind: str = "u0", n: int = N_CONTROLS, 
 # Edit: places and scores
 
 
-def term_positions(pieces: Pieces, encoding: Encoding, texts: Sequence[Pair], terms: Sequence[str],
-                   where: str = "both") -> Tensor:
+def term_positions(
+    pieces: Pieces, encoding: Encoding, texts: Sequence[Pair], terms: Sequence[str], where: str = "both"
+) -> Tensor:
     """Where the pieces of each pair's term stand: bool [batch, position]. `where`: "query", "document" or "both"."""
     if where not in ("query", "document", "both"):
         raise UserError(f"where={where!r} is unknown: use query, document or both.")
@@ -266,8 +284,9 @@ def _word_numbers(pieces: Pieces, term: str, text: str) -> set[int]:
 
 
 @torch.no_grad()
-def edited_scores_textbook(model: CrossEncoder, encoding: Encoding, mask: Tensor, direction: Direction,
-                           step: float) -> Tensor:
+def edited_scores_textbook(
+    model: CrossEncoder, encoding: Encoding, mask: Tensor, direction: Direction, step: float
+) -> Tensor:
     """Scores with the word vectors at `mask` moved by `step` units, in nnsight: float [batch]. No weight is changed."""
     with torch.no_grad(), model.traced.trace(**encoding.inputs):
         embedded = word_embeddings(model.traced).output
@@ -277,8 +296,13 @@ def edited_scores_textbook(model: CrossEncoder, encoding: Encoding, mask: Tensor
 
 
 @torch.no_grad()
-def edited_scores(model: CrossEncoder, encoding: Encoding, mask: Tensor, edits: Sequence[tuple[Direction, float]],
-                  batch_size: int = 64) -> np.ndarray:
+def edited_scores(
+    model: CrossEncoder,
+    encoding: Encoding,
+    mask: Tensor,
+    edits: Sequence[tuple[Direction, float]],
+    batch_size: int = 64,
+) -> np.ndarray:
     """The same for many edits (direction, step) at once, given to the model as `inputs_embeds`: float [edit, batch]."""
     embedded = word_embeddings(model.hf)(encoding.input_ids)
     place = mask[:, :, None].to(embedded.dtype)
@@ -286,10 +310,17 @@ def edited_scores(model: CrossEncoder, encoding: Encoding, mask: Tensor, edits: 
     scores = np.empty((len(edits), len(encoding)))
     for start in range(0, len(rows), batch_size):
         numbers, taken = map(list, zip(*rows[start : start + batch_size], strict=True))
-        moved = torch.stack([embedded[row] + edits[number][1] * place[row] * edits[number][0].shift(embedded[row])
-                             for number, row in zip(numbers, taken, strict=True)])
-        output = model.hf(inputs_embeds=moved, attention_mask=encoding.attention_mask[taken],
-                          token_type_ids=encoding.token_type_ids[taken])
+        moved = torch.stack(
+            [
+                embedded[row] + edits[number][1] * place[row] * edits[number][0].shift(embedded[row])
+                for number, row in zip(numbers, taken, strict=True)
+            ]
+        )
+        output = model.hf(
+            inputs_embeds=moved,
+            attention_mask=encoding.attention_mask[taken],
+            token_type_ids=encoding.token_type_ids[taken],
+        )
         scores[numbers, taken] = output.logits[:, 0].double().cpu().numpy()
     return scores
 
@@ -332,10 +363,20 @@ class EditEffects:
         rows = []
         for number, name in enumerate(self.names):
             mean, low, high = bootstrap_mean(self.slopes[:, number], seed=seed)
-            at_steps = {f"{step:+g}": value for step, value in
-                        zip(self.steps, self.contribution[:, number].mean(axis=0), strict=True)}
-            rows.append({"direction": name, "slope": mean, "low": low, "high": high, **at_steps,
-                         "n_queries": len(self.contribution)})
+            at_steps = {
+                f"{step:+g}": value
+                for step, value in zip(self.steps, self.contribution[:, number].mean(axis=0), strict=True)
+            }
+            rows.append(
+                {
+                    "direction": name,
+                    "slope": mean,
+                    "low": low,
+                    "high": high,
+                    **at_steps,
+                    "n_queries": len(self.contribution),
+                }
+            )
         return pd.DataFrame(rows)
 
 
@@ -345,9 +386,17 @@ def slope(x: np.ndarray, values: np.ndarray) -> np.ndarray:
     return values @ centred / (centred @ centred)
 
 
-def edit_effects(model: CrossEncoder, pairs: Sequence[DiagnosticPair], steps: Sequence[float] = STEPS,
-                 where: str = "both", direction: str = "u0", n: int = N_CONTROLS, seed: int = 0, batch_size: int = 64,
-                 progress: bool = False) -> EditEffects:
+def edit_effects(
+    model: CrossEncoder,
+    pairs: Sequence[DiagnosticPair],
+    steps: Sequence[float] = STEPS,
+    where: str = "both",
+    direction: str = "u0",
+    n: int = N_CONTROLS,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: bool = False,
+) -> EditEffects:
     """S_b and S_p of each pair under edits of its term, for each direction of a kind and each step (paper 7.4).
 
     Costs 2 x pairs x directions x (steps other than 0) forward passes, and 2 x pairs for step 0.
@@ -357,15 +406,24 @@ def edit_effects(model: CrossEncoder, pairs: Sequence[DiagnosticPair], steps: Se
     if not pairs or len(set(steps)) < 2:
         raise UserError("an edit experiment needs at least one pair and two different steps.")
     directions, pieces = edit_directions(model, direction, n, seed), Pieces(model.tokenizer)
-    found = [_pair_under_edits(model, pieces, pair, directions, steps, where, batch_size)
-             for pair in tqdm(pairs, desc=f"edits along {direction}", disable=not progress, leave=False)]
+    found = [
+        _pair_under_edits(model, pieces, pair, directions, steps, where, batch_size)
+        for pair in tqdm(pairs, desc=f"edits along {direction}", disable=not progress, leave=False)
+    ]
     both = np.stack(found)  # [pair, side, direction, step]
     names, query_ids = [one.name for one in directions], [pair.query_id for pair in pairs]
     return EditEffects(names, np.array(steps, dtype=float), query_ids, both[:, 0], both[:, 1], where)
 
 
-def _pair_under_edits(model: CrossEncoder, pieces: Pieces, pair: DiagnosticPair, directions: Sequence[Direction],
-                      steps: Iterable[float], where: str, batch_size: int) -> np.ndarray:
+def _pair_under_edits(
+    model: CrossEncoder,
+    pieces: Pieces,
+    pair: DiagnosticPair,
+    directions: Sequence[Direction],
+    steps: Iterable[float],
+    where: str,
+    batch_size: int,
+) -> np.ndarray:
     """S_b and S_p of one pair: float [side, direction, step]. The unedited pair is scored once for all directions."""
     texts = [pair.baseline_pair, pair.perturbed_pair]
     encoding = model.encode(texts)

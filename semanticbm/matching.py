@@ -31,15 +31,17 @@ contains other words still gets attention, the more the longer it is. Only diffe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 import torch
 
+from semanticbm.attention import PairAttention, attention_patterns, mass_on_document, rows_of_word
+from semanticbm.bert import layers, self_attention
 from semanticbm.collection import Collection
-from semanticbm.cross_encoder import CrossEncoder, Pair, head_name, layers, self_attention
+from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.diagnostics import (
     Candidate,
     DiagnosticPair,
@@ -54,9 +56,9 @@ from semanticbm.diagnostics import (
     seeded,
     tfc2,
 )
-from semanticbm.effective import EffectiveBM25, effective_bm25, effective_heads  # noqa: F401 (re-exported)
 from semanticbm.errors import UserError
 from semanticbm.evaluation import bootstrap_mean
+from semanticbm.heads import FoundHeads, Head, HeadValues, choose, head_table, intervals
 from semanticbm.patching import encode_both, read_site, score_with
 
 MIN_RISE = 0.10  # least rise of MS from 0 to 5 occurrences
@@ -66,49 +68,14 @@ CROP = 40  # words of a document that the curves use
 CLEAR_EFFECT = 1e-4  # a share below this is rounding
 MIN_CHANGE = 0.10  # least full change of a query, in standard deviations of the baseline scores
 CONDITIONS = ("same", "synonym", "random", "filler")
-Head = tuple[int, int]
-
 
 # --------------------------------------------------------------------------------------------------------------------
 # Attention patterns
 
 
-@dataclass(frozen=True)
-class PairAttention:
-    """The attention of all heads on one pair.
-
-    `weights`: float [layer, head, position (attends), position (attended)], padding cut off. `ids`: int [position].
-    `query`, `document`: slices of the positions of the pieces, without [CLS] and [SEP]. `word_ids`: word of each
-    position in its own text. `score`: the model's score of the pair.
-    """
-
-    weights: np.ndarray
-    ids: np.ndarray
-    query: slice
-    document: slice
-    word_ids: list[int | None]
-    score: float
-
-
-@torch.no_grad()
-def attention_patterns(model: CrossEncoder, pairs: Sequence[Pair], batch_size: int = 16,
-                       label: str = "") -> Iterator[PairAttention]:
-    """Attention of each pair, in order, from one forward pass a batch. With a `label`, a progress bar."""
-    from tqdm.auto import tqdm
-
-    starts = range(0, len(pairs), batch_size)
-    for start in tqdm(starts, desc=label, disable=not label, leave=False):
-        encoding = model.encode(pairs[start : start + batch_size])
-        output = model.hf(**encoding.inputs, output_attentions=True)
-        patterns = torch.stack(output.attentions, dim=1).cpu().numpy()  # [batch, layer, head, query, key]
-        for row, length in enumerate(encoding.lengths.tolist()):
-            yield PairAttention(patterns[row, :, :, :length, :length], encoding.input_ids[row, :length].cpu().numpy(),
-                                slice(*encoding.query_spans[row]), slice(*encoding.document_spans[row]),
-                                encoding.word_ids[row][:length], float(output.logits[row, 0]))
-
-
-def matching_scores(model: CrossEncoder, query: str, documents: Sequence[str],
-                    batch_size: int = 16) -> list[np.ndarray]:
+def matching_scores(
+    model: CrossEncoder, query: str, documents: Sequence[str], batch_size: int = 16
+) -> list[np.ndarray]:
     """MS of each document: a list of float arrays [layer, head, query piece], one a document.
 
     Attention mass from each query piece to the document's pieces, the last [SEP] left out.
@@ -117,11 +84,6 @@ def matching_scores(model: CrossEncoder, query: str, documents: Sequence[str],
         raise UserError("documents is one text: pass a list of texts.")
     pairs = [(query, document) for document in documents]
     return [mass_on_document(pattern) for pattern in attention_patterns(model, pairs, batch_size)]
-
-
-def mass_on_document(pattern: PairAttention) -> np.ndarray:
-    """MS of one pair: float [layer, head, query piece]."""
-    return pattern.weights[:, :, pattern.query, pattern.document].sum(axis=-1)
 
 
 def matching_scores_textbook(model: CrossEncoder, query: str, document: str) -> np.ndarray:
@@ -139,13 +101,6 @@ def matching_scores_textbook(model: CrossEncoder, query: str, document: str) -> 
             for i in range(*encoding.query_spans[0]):
                 scores.append(sum(float(head[i, j]) for j in range(first, stop)))
     return np.array(scores).reshape(model.n_layers, model.n_heads, -1)
-
-
-def rows_of_word(pattern: PairAttention, query_words: Sequence[str], word: str) -> np.ndarray:
-    """Positions of the pieces of a query word (at all its places in the query): int [piece]."""
-    positions = range(pattern.query.start, pattern.query.stop)
-    rows = [position for position in positions if query_words[pattern.word_ids[position]] == word]
-    return np.array(rows, dtype=int)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -194,9 +149,15 @@ class Curves:
     def table(self, heads: Iterable[Head] | None = None, seed: int = 0) -> pd.DataFrame:
         """One row a point: x, mean matching score of the heads (default: all) with interval, the model's mean score."""
         values = self.matching.mean(axis=(1, 2)) if heads is None else self.of_heads(heads)
-        rows = [{self.x_name: point, **dict(zip(("matching", "low", "high"), bootstrap_mean(values[:, n], seed=seed),
-                                                strict=True)),
-                 "score": self.scores[:, n].mean(), "n_queries": len(self.query_ids)} for n, point in enumerate(self.x)]
+        rows = [
+            {
+                self.x_name: point,
+                **dict(zip(("matching", "low", "high"), bootstrap_mean(values[:, n], seed=seed), strict=True)),
+                "score": self.scores[:, n].mean(),
+                "n_queries": len(self.query_ids),
+            }
+            for n, point in enumerate(self.x)
+        ]
         return pd.DataFrame(rows)
 
 
@@ -207,8 +168,15 @@ def _some(heads: Iterable[Head]) -> list[Head]:
     return heads
 
 
-def measure(model: CrossEncoder, series: Sequence[Series], x: Sequence, x_name: str, skipped: Counter | None = None,
-            batch_size: int = 16, progress: bool = False) -> Curves:
+def measure(
+    model: CrossEncoder,
+    series: Sequence[Series],
+    x: Sequence,
+    x_name: str,
+    skipped: Counter | None = None,
+    batch_size: int = 16,
+    progress: bool = False,
+) -> Curves:
     """Forward every text of every series once; average documents inside each query."""
     if not series:
         raise UserError(f"no documents could be built for the {x_name} curve: {dict(skipped or {})}.")
@@ -228,8 +196,13 @@ def measure(model: CrossEncoder, series: Sequence[Series], x: Sequence, x_name: 
     return Curves(tuple(x), x_name, list(matching), *by_query, len(series), skipped or Counter())
 
 
-def build_series(build: Callable[[Candidate], Series], model: CrossEncoder, collection: Collection, settings: Settings,
-                 queries: Iterable[str] | None) -> tuple[list[Series], Counter]:
+def build_series(
+    build: Callable[[Candidate], Series],
+    model: CrossEncoder,
+    collection: Collection,
+    settings: Settings,
+    queries: Iterable[str] | None,
+) -> tuple[list[Series], Counter]:
     """Apply `build` to documents of each query until `settings.documents_per_query` series are built."""
     kit = Kit(collection, Pieces(model.tokenizer), replace(settings, max_length=model.max_length), collection.synonyms)
     series, skipped = [], Counter()
@@ -248,8 +221,15 @@ def build_series(build: Callable[[Candidate], Series], model: CrossEncoder, coll
     return series, skipped
 
 
-def tf_curves(model: CrossEncoder, collection: Collection, queries: Iterable[str] | None = None,
-              documents_per_query: int = 2, occurrences: int = 5, seed: int = 0, progress: bool = False) -> Curves:
+def tf_curves(
+    model: CrossEncoder,
+    collection: Collection,
+    queries: Iterable[str] | None = None,
+    documents_per_query: int = 2,
+    occurrences: int = 5,
+    seed: int = 0,
+    progress: bool = False,
+) -> Curves:
     """MS over 0, 1, ... occurrences of a query word: equal length, random places, random order of filling (TFC2).
 
     Documents are cropped to `CROP` words, which keeps the experiment quick; the same holds for `similarity_curves`.
@@ -281,9 +261,16 @@ def background(case: Candidate, n_words: int) -> list[str]:
     raise Unbuildable("the collection is too small for the longest document")
 
 
-def length_curves(model: CrossEncoder, collection: Collection, queries: Iterable[str] | None = None,
-                  lengths: Sequence[int] = LENGTHS, occurrences: int = 1, documents_per_query: int = 1, seed: int = 0,
-                  progress: bool = False) -> Curves:
+def length_curves(
+    model: CrossEncoder,
+    collection: Collection,
+    queries: Iterable[str] | None = None,
+    lengths: Sequence[int] = LENGTHS,
+    occurrences: int = 1,
+    documents_per_query: int = 1,
+    seed: int = 0,
+    progress: bool = False,
+) -> Curves:
     """MS over document length in words, with a fixed number of occurrences (LNC1, many words at a time).
 
     The longer document is the shorter one with irrelevant words after it; the places of the query word do not move.
@@ -303,8 +290,14 @@ def length_curves(model: CrossEncoder, collection: Collection, queries: Iterable
     return measure(model, series, lengths, "length", skipped, progress=progress)
 
 
-def similarity_curves(model: CrossEncoder, collection: Collection, queries: Iterable[str] | None = None,
-                      documents_per_query: int = 5, seed: int = 0, progress: bool = False) -> Curves:
+def similarity_curves(
+    model: CrossEncoder,
+    collection: Collection,
+    queries: Iterable[str] | None = None,
+    documents_per_query: int = 5,
+    seed: int = 0,
+    progress: bool = False,
+) -> Curves:
     """MS of a query word when the document gets the same word, a synonym, an unrelated word, or only fillers (STMC1).
 
     All four documents have one length, and the word stands at the same random place. The unrelated word is a synonym of
@@ -326,15 +319,19 @@ def similarity_curves(model: CrossEncoder, collection: Collection, queries: Iter
 def similar_words(case: Candidate, targets: Sequence[str]) -> tuple[str, str, str]:
     """A query word, one of its synonyms and an unrelated word of `targets`; none of them is in the document."""
     count, synonyms = case.kit.pieces.count, case.kit.synonyms
-    new = {word: [other for other in synonyms.get(word, ()) if not count(other, case.query)]
-           for word in case.content_words}
+    new = {
+        word: [other for other in synonyms.get(word, ()) if not count(other, case.query)] for word in case.content_words
+    }
     if not any(new.values()):
         raise QueryUnbuildable("no query word has a synonym in the list")
     term = case.term([word for word in new if new[word]])
     related = {other for word in case.content_words for other in synonyms.get(word, ())}
     synonym = str(case.rng.choice(new[term]))
-    unrelated = [word for word in case.rng.permutation(targets)
-                 if word not in related and not count(word, case.query) and not count(word, case.document)]
+    unrelated = [
+        word
+        for word in case.rng.permutation(targets)
+        if word not in related and not count(word, case.query) and not count(word, case.document)
+    ]
     for word in (term, synonym):
         case.without(word)
     if not unrelated:
@@ -344,19 +341,6 @@ def similar_words(case: Candidate, targets: Sequence[str]) -> tuple[str, str, st
 
 # --------------------------------------------------------------------------------------------------------------------
 # Same token against other tokens
-
-
-@dataclass(frozen=True)
-class HeadValues:
-    """A number for each head on each query: `values` float [query, layer, head], documents averaged first."""
-
-    query_ids: list[str]
-    values: np.ndarray
-    n_documents: int
-
-    def mean(self) -> np.ndarray:
-        """Mean over queries, those without a value left out: float [layer, head]."""
-        return np.nanmean(self.values, axis=0)
 
 
 def area_under_curve(copies: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -377,8 +361,14 @@ def pattern_auc(pattern: PairAttention, rows: Iterable[int]) -> np.ndarray | Non
     return np.mean(areas, axis=0) if areas else None
 
 
-def same_token_auc(model: CrossEncoder, collection: Collection, queries: Iterable[str] | None = None,
-                   documents_per_query: int = 2, seed: int = 0, progress: bool = False) -> HeadValues:
+def same_token_auc(
+    model: CrossEncoder,
+    collection: Collection,
+    queries: Iterable[str] | None = None,
+    documents_per_query: int = 2,
+    seed: int = 0,
+    progress: bool = False,
+) -> HeadValues:
     """Same-token AUC of each head on natural text: content words of the query, documents that contain one of them."""
     settings = Settings(documents_per_query, seed=seed)
 
@@ -391,57 +381,22 @@ def same_token_auc(model: CrossEncoder, collection: Collection, queries: Iterabl
     series, skipped = build_series(build, model, collection, settings, queries)
     if not series:
         raise UserError(f"no document contains a query word: {dict(skipped)}.")
-    patterns = attention_patterns(model, [(one.query, one.texts[0]) for one in series],
-                                  label=f"same-token AUC, {model.name}" if progress else "")
+    patterns = attention_patterns(
+        model, [(one.query, one.texts[0]) for one in series], label=f"same-token AUC, {model.name}" if progress else ""
+    )
     pieces, found = Pieces(model.tokenizer), {}
     for one, pattern in zip(series, patterns, strict=True):
         rows = [row for word in one.term.split() for row in rows_of_word(pattern, pieces.words(one.query), word)]
         area = pattern_auc(pattern, rows)
         if area is not None:
             found.setdefault(one.query_id, []).append(area)
-    return HeadValues(list(found), np.stack([np.mean(areas, axis=0) for areas in found.values()]),
-                      sum(map(len, found.values())))
+    return HeadValues(
+        list(found), np.stack([np.mean(areas, axis=0) for areas in found.values()]), sum(map(len, found.values()))
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
 # Choosing heads
-
-
-@dataclass(frozen=True)
-class FoundHeads:
-    """Heads chosen by a rule. `heads`: (layer, head) in order. `table`: one row a head with the numbers of the rule."""
-
-    heads: list[Head]
-    table: pd.DataFrame
-    rule: str
-    n_queries: int
-
-    @property
-    def names(self) -> list[str]:
-        """The heads as the book writes them: ["2.9", ...]."""
-        return [head_name(*head) for head in self.heads]
-
-
-def head_table(columns: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Columns of float [layer, head] as a table with one row a head."""
-    n_layers, n_heads = next(iter(columns.values())).shape
-    layer, head = np.divmod(np.arange(n_layers * n_heads), n_heads)
-    return pd.DataFrame({"head": [head_name(*pair) for pair in zip(layer, head, strict=True)], "layer": layer,
-                         "index": head, **{name: values.reshape(-1) for name, values in columns.items()}})
-
-
-def intervals(values: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean over queries with bootstrap interval for each head: [query, layer, head] -> three arrays [layer, head]."""
-    n_layers, n_heads = values.shape[1:]
-    found = [bootstrap_mean(values[:, layer, head], seed=seed) for layer in range(n_layers) for head in range(n_heads)]
-    mean, low, high = np.array(found).T.reshape(3, n_layers, n_heads)
-    return mean, low, high
-
-
-def choose(table: pd.DataFrame, wanted: pd.Series, by: str) -> list[Head]:
-    """The (layer, head) of the wanted rows, largest `by` first."""
-    rows = table[wanted].sort_values(by, ascending=False)
-    return list(zip(rows["layer"].tolist(), rows["index"].tolist(), strict=True))
 
 
 def matching_table(curves: Curves, auc: HeadValues, seed: int = 0) -> pd.DataFrame:
@@ -450,9 +405,16 @@ def matching_table(curves: Curves, auc: HeadValues, seed: int = 0) -> pd.DataFra
     return head_table({"rise": rise, "rise_low": low, "rise_high": high, "auc": auc.mean()})
 
 
-def find_matching_heads(model: CrossEncoder, collection: Collection, queries: Iterable[str] | None = None,
-                        documents_per_query: int = 2, min_rise: float = MIN_RISE, min_auc: float = MIN_AUC,
-                        seed: int = 0, progress: bool = False) -> FoundHeads:
+def find_matching_heads(
+    model: CrossEncoder,
+    collection: Collection,
+    queries: Iterable[str] | None = None,
+    documents_per_query: int = 2,
+    min_rise: float = MIN_RISE,
+    min_auc: float = MIN_AUC,
+    seed: int = 0,
+    progress: bool = False,
+) -> FoundHeads:
     """The matching heads of a model, by the rule of this module, strongest rise first.
 
     To test a claim about them, pass half of the queries here and measure on the other half.
@@ -463,8 +425,9 @@ def find_matching_heads(model: CrossEncoder, collection: Collection, queries: It
     return choose_matching_heads(curves, auc, min_rise, min_auc, seed)
 
 
-def choose_matching_heads(curves: Curves, auc: HeadValues, min_rise: float = MIN_RISE, min_auc: float = MIN_AUC,
-                          seed: int = 0) -> FoundHeads:
+def choose_matching_heads(
+    curves: Curves, auc: HeadValues, min_rise: float = MIN_RISE, min_auc: float = MIN_AUC, seed: int = 0
+) -> FoundHeads:
     """Apply the rule of this module to `tf_curves` and `same_token_auc` that were measured before."""
     table = matching_table(curves, auc, seed)
     wanted = (table["rise"] >= min_rise) & (table["rise_low"] > 0) & (table["auc"] >= min_auc)
@@ -530,8 +493,9 @@ def head_effects(model: CrossEncoder, pair: DiagnosticPair, heads: Iterable[Head
     return effects, first, second
 
 
-def confirm_heads(model: CrossEncoder, found: FoundHeads, diagnostics: Diagnostics, seed: int = 0,
-                  progress: bool = False) -> FoundHeads:
+def confirm_heads(
+    model: CrossEncoder, found: FoundHeads, diagnostics: Diagnostics, seed: int = 0, progress: bool = False
+) -> FoundHeads:
     """Those of the found heads whose output matters: mean total effect above 0 with its whole 95 % interval.
 
     `diagnostics`: TFC1 pairs. The table gets the columns effect, effect_low, effect_high and confirmed. A head that
@@ -540,11 +504,13 @@ def confirm_heads(model: CrossEncoder, found: FoundHeads, diagnostics: Diagnosti
     from tqdm.auto import tqdm
 
     pairs = tqdm(diagnostics.pairs, desc=f"patching {model.name}", disable=not progress, leave=False)
-    effects, baseline, perturbed = map(np.array, zip(*(head_effects(model, pair, found.heads) for pair in pairs),
-                                                     strict=True))
+    effects, baseline, perturbed = map(
+        np.array, zip(*(head_effects(model, pair, found.heads) for pair in pairs), strict=True)
+    )
     shares = share_out(diagnostics, effects, perturbed - baseline, MIN_CHANGE * float(baseline.std()))
     numbers = dict(zip(("effect", "effect_low", "effect_high"), intervals(shares.values, seed), strict=True))
     table = found.table.assign(**{name: values.reshape(-1) for name, values in numbers.items()})
     table["confirmed"] = table["chosen"] & (table["effect_low"] > CLEAR_EFFECT)
-    return FoundHeads(choose(table, table["confirmed"], "effect"), table, f"{found.rule}, total effect above 0",
-                      len(shares.query_ids))
+    return FoundHeads(
+        choose(table, table["confirmed"], "effect"), table, f"{found.rule}, total effect above 0", len(shares.query_ids)
+    )

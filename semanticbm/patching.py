@@ -52,10 +52,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semanticbm.cross_encoder import (
-    CrossEncoder,
-    Encoding,
-    Pair,
+from semanticbm.bert import (
     after_attention,
     after_heads,
     after_mlp,
@@ -67,6 +64,7 @@ from semanticbm.cross_encoder import (
     score_from_cls,
     z_projection,
 )
+from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair
 from semanticbm.errors import UserError
 
 MIN_CHANGE = 1e-4  # logits; below it one pair's metric is mostly float32 rounding
@@ -87,8 +85,10 @@ def encode_both(model: CrossEncoder, baselines: Iterable[Pair], perturbed: Itera
         raise UserError(f"{len(first)} baseline pairs and {len(second)} perturbed pairs: give one for one.")
     for number, (one, other) in enumerate(zip(first.lengths.tolist(), second.lengths.tolist(), strict=True)):
         if one != other:
-            raise UserError(f"pair {number}: the baseline has {one} tokens, the perturbed pair has {other}: patching "
-                            "needs equal lengths. Fill up the shorter document with a neutral word such as 'a'.")
+            raise UserError(
+                f"pair {number}: the baseline has {one} tokens, the perturbed pair has {other}: patching "
+                "needs equal lengths. Fill up the shorter document with a neutral word such as 'a'."
+            )
     return first, second
 
 
@@ -96,8 +96,10 @@ def metric(patched: np.ndarray, baseline: float, perturbed: float, min_change: f
     """m = (S_patched - S_b) / (S_p - S_b) of one pair, any shape; `UserError` if |S_p - S_b| < `min_change` logits."""
     change = perturbed - baseline
     if not abs(change) >= min_change:
-        raise UserError(f"the two scores differ by {abs(change):.2g} only (under {min_change:.2g}), so a share of the "
-                        "change has no meaning: take another pair, or use direct_effects_many, which gives logits.")
+        raise UserError(
+            f"the two scores differ by {abs(change):.2g} only (under {min_change:.2g}), so a share of the "
+            "change has no meaning: take another pair, or use direct_effects_many, which gives logits."
+        )
     return (np.asarray(patched) - baseline) / change
 
 
@@ -136,8 +138,9 @@ class Record:
 
 def attention_bias(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
     """0 where a token may be attended, the most negative number at padding: float [batch, head, position, position]."""
-    return torch.zeros_like(attention_mask, dtype=dtype).masked_fill_(
-        attention_mask == 0, torch.finfo(dtype).min)[:, None, None, :]
+    return torch.zeros_like(attention_mask, dtype=dtype).masked_fill_(attention_mask == 0, torch.finfo(dtype).min)[
+        :, None, None, :
+    ]
 
 
 def split_heads(vectors: Tensor, n_heads: int) -> Tensor:
@@ -190,8 +193,10 @@ def record_both(model: CrossEncoder, first: Encoding, second: Encoding) -> tuple
     names = ("input_ids", "attention_mask", "token_type_ids")
     both = Encoding(*(torch.cat([getattr(first, name), getattr(second, name)]) for name in names), [], [], [], [])
     kept, n = record(model, both), len(first)
-    halves = [Record([z[part] for z in kept.z], [hidden[part] for hidden in kept.residual], kept.scores[part])
-              for part in (slice(None, n), slice(n, None))]
+    halves = [
+        Record([z[part] for z in kept.z], [hidden[part] for hidden in kept.residual], kept.scores[part])
+        for part in (slice(None, n), slice(n, None))
+    ]
     return halves[0], halves[1]
 
 
@@ -217,8 +222,15 @@ def chunks_within(model: CrossEncoder, n_variants: int, n_tokens: int, memory: i
 # Activation patching
 
 
-def activation_patching(model: CrossEncoder, baseline: Pair, perturbed: Pair, site: str = "residual",
-                        positions: Positions = None, method: str = "fast", memory: int = MEMORY) -> np.ndarray:
+def activation_patching(
+    model: CrossEncoder,
+    baseline: Pair,
+    perturbed: Pair,
+    site: str = "residual",
+    positions: Positions = None,
+    method: str = "fast",
+    memory: int = MEMORY,
+) -> np.ndarray:
     """The metric m after patching one place at a time (section 3.1).
 
     Returns float [layer] for the sites residual, attention and mlp, float [layer, head] for heads. With
@@ -233,7 +245,8 @@ def activation_patching(model: CrossEncoder, baseline: Pair, perturbed: Pair, si
     if same_tokens(first, second).all():
         return np.zeros((model.n_layers, *places.shape[:-2]))
     patched = (_patched_fast if method == "fast" else _patched_textbook)(
-        model, first, second, site, places.reshape(-1, *places.shape[-2:]), memory)
+        model, first, second, site, places.reshape(-1, *places.shape[-2:]), memory
+    )
     both = to_numpy(torch.stack([model.logits(first)[0], model.logits(second)[0]]))
     return metric(patched.reshape(model.n_layers, *places.shape[:-2]), both[0], both[1])
 
@@ -276,8 +289,12 @@ def _mixed(places: Tensor, baseline: Tensor, perturbed: Tensor) -> Tensor:
 
 def site_of(block, site: str):
     """The traced module of a layer, and which of its two ends, "input" or "output", holds the site."""
-    return {"residual": (block, "input"), "attention": (z_projection(block), "output"),
-            "mlp": (mlp_projection(block), "output"), "heads": (z_projection(block), "input")}[site]
+    return {
+        "residual": (block, "input"),
+        "attention": (z_projection(block), "output"),
+        "mlp": (mlp_projection(block), "output"),
+        "heads": (z_projection(block), "input"),
+    }[site]
 
 
 @torch.no_grad()
@@ -304,9 +321,13 @@ def score_with(model: CrossEncoder, encoding: Encoding, layer: int, site: str, v
 def _patched_textbook(model, first, second, site: str, places: Tensor, memory: int) -> np.ndarray:
     """One traced run for each layer and variant: float [layer * variant]."""
     values_b, values_p = read_site(model, first, site), read_site(model, second, site)
-    return np.array([score_with(model, first, layer, site, value)
-                     for layer in range(model.n_layers)
-                     for value in _mixed(places, values_b[layer], values_p[layer])])
+    return np.array(
+        [
+            score_with(model, first, layer, site, value)
+            for layer in range(model.n_layers)
+            for value in _mixed(places, values_b[layer], values_p[layer])
+        ]
+    )
 
 
 # The fast form
@@ -325,8 +346,9 @@ def _patched_fast(model, first, second, site: str, places: Tensor, memory: int) 
     return to_numpy(torch.cat(scores))
 
 
-def _enter(model: CrossEncoder, layer: int, site: str, places: Tensor, one: Record,
-           other: Record) -> tuple[Tensor, int]:
+def _enter(
+    model: CrossEncoder, layer: int, site: str, places: Tensor, one: Record, other: Record
+) -> tuple[Tensor, int]:
     """The patched residual stream [variant, batch, position, d_model], and the layer that it enters."""
     block = layers(model.hf)[layer]
     if site == "residual":
@@ -366,7 +388,11 @@ def attribution_patching(model: CrossEncoder, baseline: Pair, perturbed: Pair) -
         return np.zeros((model.n_layers, model.n_heads))
     z, slopes = gradients(model, first)
     other = record(model, second)
-    guess = torch.stack([(slope * (there - here)).unflatten(-1, (model.n_heads, -1)).sum((0, 1, 3))
-                         for here, slope, there in zip(z, slopes, other.z, strict=True)])
+    guess = torch.stack(
+        [
+            (slope * (there - here)).unflatten(-1, (model.n_heads, -1)).sum((0, 1, 3))
+            for here, slope, there in zip(z, slopes, other.z, strict=True)
+        ]
+    )
     score = float(model.logits(first)[0])
     return metric(score + to_numpy(guess), score, float(other.scores[0]))

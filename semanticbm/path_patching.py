@@ -49,17 +49,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semanticbm.cross_encoder import (
-    CrossEncoder,
-    Encoding,
-    Pair,
-    after_heads,
-    layers,
-    projection,
-    score_from_cls,
-    z_projection,
-)
+from semanticbm.bert import after_heads, layers, projection, score_from_cls, z_projection
+from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair
 from semanticbm.errors import UserError
+from semanticbm.heads import Head, all_heads
 from semanticbm.patching import (
     MEMORY,
     METHODS,
@@ -82,7 +75,6 @@ from semanticbm.patching import (
 )
 
 LEAST_CHANGE = 0.1  # logits; pairs that move the score by less are counted as left out
-Head = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -116,8 +108,9 @@ class ManyEffects:
     def ratio_of_means(self) -> np.ndarray:
         """Mean effect over mean change of the kept pairs, float [layer, head]: larger changes weigh more."""
         if not self.kept.any():
-            raise UserError(f"no pair moves the score by {self.min_change:.2g} or more: take other pairs or a lower "
-                            "min_change.")
+            raise UserError(
+                f"no pair moves the score by {self.min_change:.2g} or more: take other pairs or a lower min_change."
+            )
         return self.effects[self.kept].mean(0) / self.changes[self.kept].mean()
 
 
@@ -145,8 +138,9 @@ def path_to_score(model: CrossEncoder, encoding: Encoding, frozen: Sequence[Tens
 
 
 @torch.no_grad()
-def read_receivers(model: CrossEncoder, encoding: Encoding, frozen: Sequence[Tensor], wanted: dict[int, list[int]],
-                   into: str) -> list[Tensor]:
+def read_receivers(
+    model: CrossEncoder, encoding: Encoding, frozen: Sequence[Tensor], wanted: dict[int, list[int]], into: str
+) -> list[Tensor]:
     """Step 2: q, k or v of the receivers' layers in the frozen run, in the order of `wanted` and then of `into`."""
     with model.traced.trace(**encoding.inputs) as tracer:
         heard = nnsight.save([])
@@ -161,8 +155,9 @@ def read_receivers(model: CrossEncoder, encoding: Encoding, frozen: Sequence[Ten
 
 
 @torch.no_grad()
-def path_to_receivers(model: CrossEncoder, encoding: Encoding, heard: Sequence[Tensor], wanted: dict[int, list[int]],
-                      into: str) -> Tensor:
+def path_to_receivers(
+    model: CrossEncoder, encoding: Encoding, heard: Sequence[Tensor], wanted: dict[int, list[int]], into: str
+) -> Tensor:
     """Step 3: scores when the receivers read what they heard, and nothing is frozen: float [batch]."""
     queue = iter(heard)
     with model.traced.trace(**encoding.inputs):
@@ -177,8 +172,9 @@ def path_to_receivers(model: CrossEncoder, encoding: Encoding, heard: Sequence[T
     return score[:, 0]
 
 
-def _textbook(model: CrossEncoder, first: Encoding, second: Encoding, wanted: dict[int, list[int]],
-              into: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _textbook(
+    model: CrossEncoder, first: Encoding, second: Encoding, wanted: dict[int, list[int]], into: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """S_patched - S_b [batch, layer, head], S_b [batch] and S_p [batch]; an empty `wanted` stands for the score."""
     z_b, z_p = read_site(model, first), read_site(model, second)
     baseline, perturbed = model.logits(first), model.logits(second)
@@ -199,8 +195,9 @@ def _textbook(model: CrossEncoder, first: Encoding, second: Encoding, wanted: di
 # The fast form: all senders in one run
 
 
-def frozen_streams(model: CrossEncoder, embedded: Tensor, z_b: Sequence[Tensor], z_p: Sequence[Tensor],
-                   senders: Sequence[Head]) -> Iterator[Tensor]:
+def frozen_streams(
+    model: CrossEncoder, embedded: Tensor, z_b: Sequence[Tensor], z_p: Sequence[Tensor], senders: Sequence[Head]
+) -> Iterator[Tensor]:
     """The residual stream of the frozen model, for all senders at once, as it enters layers 0, 1, ..., n_layers.
 
     embedded: float [batch, position, d_model], the baseline's embeddings; z_b, z_p: list [layer] of float
@@ -221,12 +218,6 @@ def frozen_streams(model: CrossEncoder, embedded: Tensor, z_b: Sequence[Tensor],
     yield stream
 
 
-def all_heads(model: CrossEncoder, n_layers: int | None = None) -> list[Head]:
-    """All heads of the first `n_layers` layers (default: of all layers), in order."""
-    return [(layer, head) for layer in range(model.n_layers if n_layers is None else n_layers)
-            for head in range(model.n_heads)]
-
-
 @torch.no_grad()
 def effects_on_score(model: CrossEncoder, one: Record, other: Record, memory: int = MEMORY) -> Tensor:
     """S_patched - S_b of every head from the records of both runs; [CLS] alone is needed: float [layer * head, batch]."""
@@ -239,8 +230,15 @@ def effects_on_score(model: CrossEncoder, one: Record, other: Record, memory: in
     return torch.cat(found)
 
 
-def _to_receivers(model: CrossEncoder, first: Encoding, one: Record, other: Record, wanted: dict[int, list[int]],
-                  into: str, memory: int) -> Tensor:
+def _to_receivers(
+    model: CrossEncoder,
+    first: Encoding,
+    one: Record,
+    other: Record,
+    wanted: dict[int, list[int]],
+    into: str,
+    memory: int,
+) -> Tensor:
     """S_patched - S_b of every sender before the last receiver's layer: float [sender, batch].
 
     All positions matter, with one exception: queries in the last layer, where only [CLS] asks something that counts.
@@ -260,8 +258,9 @@ def _to_receivers(model: CrossEncoder, first: Encoding, one: Record, other: Reco
     return torch.cat(found) if found else torch.empty(0, len(first))
 
 
-def _what_heads_read(model: CrossEncoder, number: int, stream: Tensor, heads: list[int], into: str,
-                     n_rows: int) -> dict[str, Tensor]:
+def _what_heads_read(
+    model: CrossEncoder, number: int, stream: Tensor, heads: list[int], into: str, n_rows: int
+) -> dict[str, Tensor]:
     """Step 2: {kind: float [row, batch, head, position, d_head]} of some heads; later senders' rows equal row 0."""
     read = {}
     for kind in into:
@@ -271,8 +270,9 @@ def _what_heads_read(model: CrossEncoder, number: int, stream: Tensor, heads: li
     return read
 
 
-def _run_with(model: CrossEncoder, one: Record, heard: dict[int, dict[str, Tensor]], wanted: dict[int, list[int]],
-              bias: Tensor) -> Tensor:
+def _run_with(
+    model: CrossEncoder, one: Record, heard: dict[int, dict[str, Tensor]], wanted: dict[int, list[int]], bias: Tensor
+) -> Tensor:
     """Step 3: scores of the baseline when the receivers read what they heard: float [row, batch]."""
     start = min(wanted)
     hidden = one.residual[start][None]
@@ -290,8 +290,14 @@ def _run_with(model: CrossEncoder, one: Record, heard: dict[int, dict[str, Tenso
 
 
 @torch.no_grad()
-def _fast(model: CrossEncoder, first: Encoding, second: Encoding, wanted: dict[int, list[int]], into: str,
-          memory: int = MEMORY) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _fast(
+    model: CrossEncoder,
+    first: Encoding,
+    second: Encoding,
+    wanted: dict[int, list[int]],
+    into: str,
+    memory: int = MEMORY,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """As `_textbook`: S_patched - S_b [batch, layer, head], S_b [batch] and S_p [batch]."""
     one, other = record_both(model, first, second)
     if wanted:
@@ -338,8 +344,9 @@ def _check_receivers(model: CrossEncoder, receivers: Iterable[Head], into: str) 
 # What the book calls
 
 
-def direct_effects(model: CrossEncoder, baseline: Pair, perturbed: Pair, method: str = "fast",
-                   min_change: float = MIN_CHANGE) -> np.ndarray:
+def direct_effects(
+    model: CrossEncoder, baseline: Pair, perturbed: Pair, method: str = "fast", min_change: float = MIN_CHANGE
+) -> np.ndarray:
     """Direct effect of every head on the score, as share of the full change: float [layer, head] (section 3.2).
 
     Equal inputs give exactly 0. `UserError` if the pairs have unequal token lengths, or if |S_p - S_b| < `min_change`
@@ -348,8 +355,15 @@ def direct_effects(model: CrossEncoder, baseline: Pair, perturbed: Pair, method:
     return _shares_of_one(*_numerators(model, [baseline], [perturbed], {}, "", method), min_change)
 
 
-def effects_on_receivers(model: CrossEncoder, baseline: Pair, perturbed: Pair, receivers: Iterable[Head],
-                         into: str = "v", method: str = "fast", min_change: float = MIN_CHANGE) -> np.ndarray:
+def effects_on_receivers(
+    model: CrossEncoder,
+    baseline: Pair,
+    perturbed: Pair,
+    receivers: Iterable[Head],
+    into: str = "v",
+    method: str = "fast",
+    min_change: float = MIN_CHANGE,
+) -> np.ndarray:
     """Effect of every head on the score through the receivers' q, k or v: float [layer, head] (section 3.3).
 
     receivers: a set of (layer, head), patched together. into: "q", "k", "v", or several such as "qkv". Senders are the
@@ -359,8 +373,15 @@ def effects_on_receivers(model: CrossEncoder, baseline: Pair, perturbed: Pair, r
     return _shares_of_one(*_numerators(model, [baseline], [perturbed], wanted, into, method), min_change)
 
 
-def direct_effects_many(model: CrossEncoder, baselines: Iterable[Pair], perturbed: Iterable[Pair], method: str = "fast",
-                        min_change: float = LEAST_CHANGE, batch_size: int = 16, progress: bool = False) -> ManyEffects:
+def direct_effects_many(
+    model: CrossEncoder,
+    baselines: Iterable[Pair],
+    perturbed: Iterable[Pair],
+    method: str = "fast",
+    min_change: float = LEAST_CHANGE,
+    batch_size: int = 16,
+    progress: bool = False,
+) -> ManyEffects:
     """Direct effects of every head on many pairs, in logits; batches may hold pairs of different lengths.
 
     Pairs with |S_p - S_b| < `min_change` (default 0.1 logits) stay in the arrays and are counted in `left_out`.
@@ -368,10 +389,17 @@ def direct_effects_many(model: CrossEncoder, baselines: Iterable[Pair], perturbe
     return _many(model, baselines, perturbed, {}, "", method, min_change, batch_size, progress)
 
 
-def effects_on_receivers_many(model: CrossEncoder, baselines: Iterable[Pair], perturbed: Iterable[Pair],
-                              receivers: Iterable[Head], into: str = "v", method: str = "fast",
-                              min_change: float = LEAST_CHANGE, batch_size: int = 8,
-                              progress: bool = False) -> ManyEffects:
+def effects_on_receivers_many(
+    model: CrossEncoder,
+    baselines: Iterable[Pair],
+    perturbed: Iterable[Pair],
+    receivers: Iterable[Head],
+    into: str = "v",
+    method: str = "fast",
+    min_change: float = LEAST_CHANGE,
+    batch_size: int = 8,
+    progress: bool = False,
+) -> ManyEffects:
     """As `direct_effects_many`, through the q, k or v of a set of receivers."""
     wanted = _check_receivers(model, receivers, into)
     return _many(model, baselines, perturbed, wanted, into, method, min_change, batch_size, progress)
@@ -384,8 +412,10 @@ def _many(model, baselines, perturbed, wanted, into, method, min_change, batch_s
     if len(baselines) != len(perturbed):
         raise UserError(f"{len(baselines)} baseline pairs and {len(perturbed)} perturbed pairs: give one for one.")
     chunks = [slice(start, start + batch_size) for start in range(0, len(baselines), batch_size)]
-    parts = [_numerators(model, baselines[chunk], perturbed[chunk], wanted, into, method)
-             for chunk in tqdm(chunks, desc=f"path patching {model.name}", disable=not progress, leave=False)]
+    parts = [
+        _numerators(model, baselines[chunk], perturbed[chunk], wanted, into, method)
+        for chunk in tqdm(chunks, desc=f"path patching {model.name}", disable=not progress, leave=False)
+    ]
     if not parts:
         raise UserError("no pair was given: path patching needs at least one.")
     effects, first, second = (np.concatenate(side) for side in zip(*parts, strict=True))
@@ -420,9 +450,15 @@ def _fingerprint(model: CrossEncoder) -> str:
     return digest.hexdigest()[:16]
 
 
-def path_patching_file(model: CrossEncoder, pairs: Iterable[tuple[str, Pair, Pair]], output: str | Path,
-                       receivers: Iterable[Head] = (), into: str = "v", batch_size: int = 16,
-                       progress: bool = True) -> int:
+def path_patching_file(
+    model: CrossEncoder,
+    pairs: Iterable[tuple[str, Pair, Pair]],
+    output: str | Path,
+    receivers: Iterable[Head] = (),
+    into: str = "v",
+    batch_size: int = 16,
+    progress: bool = True,
+) -> int:
     """Effects of every head on a stream of pairs, one line of JSON a pair; returns the number of pairs in the file.
 
     pairs: (id, baseline pair, perturbed pair), read one batch at a time, so memory does not grow with their number.
@@ -433,8 +469,14 @@ def path_patching_file(model: CrossEncoder, pairs: Iterable[tuple[str, Pair, Pai
     A half-written last line is dropped. `UserError` if the file belongs to another measurement or to other pairs.
     """
     wanted = _check_receivers(model, receivers, into) if (receivers := list(receivers)) else {}
-    header = FileHeader(model.name, _fingerprint(model), model.n_layers, model.n_heads,
-                        [[layer, head] for layer, heads in wanted.items() for head in heads], into if wanted else "")
+    header = FileHeader(
+        model.name,
+        _fingerprint(model),
+        model.n_layers,
+        model.n_heads,
+        [[layer, head] for layer, heads in wanted.items() for head in heads],
+        into if wanted else "",
+    )
     output, stream = Path(output), iter(pairs)
     _open_or_mend(output, header)
     done = _skip_finished(output, stream)
@@ -482,8 +524,10 @@ def _skip_finished(output: Path, stream: Iterator) -> int:
     for number, row in enumerate(read_effects(output), start=1):
         identifier = next(stream, (None,))[0]
         if row["id"] != identifier:
-            raise UserError(f"{output}, pair {number} is {row['id']!r}, but the pair given there is {identifier!r}: "
-                            "use the same pairs in the same order, or another file.")
+            raise UserError(
+                f"{output}, pair {number} is {row['id']!r}, but the pair given there is {identifier!r}: "
+                "use the same pairs in the same order, or another file."
+            )
     return number
 
 
@@ -498,8 +542,10 @@ def read_effects(output: str | Path) -> Iterator[dict]:
 def _append(model, stream, output: Path, wanted, into: str, batch_size: int, progress: bool, done: int) -> int:
     from tqdm.auto import tqdm
 
-    with open(output, "a", encoding="utf-8") as file, tqdm(
-            desc=f"path patching {model.name}", unit="pair", initial=done, disable=not progress) as bar:
+    with (
+        open(output, "a", encoding="utf-8") as file,
+        tqdm(desc=f"path patching {model.name}", unit="pair", initial=done, disable=not progress) as bar,
+    ):
         while batch := list(islice(stream, batch_size)):
             names, baselines, perturbed = zip(*batch, strict=True)
             for row in zip(names, *_numerators(model, baselines, perturbed, wanted, into, "fast"), strict=True):
@@ -512,5 +558,14 @@ def _append(model, stream, output: Path, wanted, into: str, batch_size: int, pro
 
 def _line(identifier: str, effects: np.ndarray, baseline: float, perturbed: float) -> str:
     numbers = [[None if np.isnan(value) else float(f"{value:.7g}") for value in row] for row in effects]
-    return json.dumps({"id": identifier, "baseline": float(f"{baseline:.9g}"), "perturbed": float(f"{perturbed:.9g}"),
-                       "effects": numbers}) + "\n"
+    return (
+        json.dumps(
+            {
+                "id": identifier,
+                "baseline": float(f"{baseline:.9g}"),
+                "perturbed": float(f"{perturbed:.9g}"),
+                "effects": numbers,
+            }
+        )
+        + "\n"
+    )

@@ -31,7 +31,14 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from semanticbm.errors import UserError
 
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE, YELLOW = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442")
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#56B4E9",
+    "#CC79A7",
+    "#F0E442",
+)
 PALETTE = [BLUE, ORANGE, GREEN, PURPLE, RED, SKY, YELLOW]
 INK, MUTED, FAINT = "#1f2328", "#6e7781", "#d0d7de"
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
@@ -48,15 +55,41 @@ PART_TEXTS = {
 
 def style() -> None:
     """Set the book's style for all figures that follow. The functions here call it when they make a new figure."""
-    sns.set_theme(context="notebook", style="ticks", palette=PALETTE, font="DejaVu Sans", rc={
-        "figure.figsize": (7.0, 3.8), "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
-        "axes.edgecolor": MUTED, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8, "axes.grid": True,
-        "grid.color": FAINT, "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 2.0,
-        "font.size": 10, "axes.labelsize": 10.5, "axes.titlesize": 11, "axes.titlelocation": "left",
-        "axes.titleweight": "bold", "xtick.labelsize": 9.5, "ytick.labelsize": 9.5,
-        "legend.fontsize": 9.5, "legend.frameon": False, "figure.constrained_layout.use": True,
-    })
+    sns.set_theme(
+        context="notebook",
+        style="ticks",
+        palette=PALETTE,
+        font="DejaVu Sans",
+        rc={
+            "figure.figsize": (7.0, 3.8),
+            "figure.facecolor": "none",
+            "axes.facecolor": "none",
+            "savefig.facecolor": "none",
+            "axes.edgecolor": MUTED,
+            "axes.labelcolor": INK,
+            "text.color": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.linewidth": 0.8,
+            "axes.grid": True,
+            "grid.color": FAINT,
+            "grid.linewidth": 0.6,
+            "axes.axisbelow": True,
+            "lines.linewidth": 2.0,
+            "font.size": 10,
+            "axes.labelsize": 10.5,
+            "axes.titlesize": 11,
+            "axes.titlelocation": "left",
+            "axes.titleweight": "bold",
+            "xtick.labelsize": 9.5,
+            "ytick.labelsize": 9.5,
+            "legend.fontsize": 9.5,
+            "legend.frameon": False,
+            "figure.constrained_layout.use": True,
+        },
+    )
 
 
 def new_axes(ax: Axes | None = None, size: tuple[float, float] | None = None) -> Axes:
@@ -101,8 +134,14 @@ def _write_extremes(ax: Axes, matrix: np.ndarray, count: int, names) -> None:
         ax.text(column + 0.5, row + 0.5, names(row, column), ha="center", va="center", fontsize=8, color=colour)
 
 
-def heads_heatmap(values, label: str = "direct effect", label_extremes: int = 6, mark: Iterable[tuple[int, int]] = (),
-                  signed: bool | None = None, ax: Axes | None = None) -> Axes:
+def heads_heatmap(
+    values,
+    label: str = "direct effect",
+    label_extremes: int = 6,
+    mark: Iterable[tuple[int, int]] = (),
+    signed: bool | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """One coloured cell for each head, so that the few heads that matter stand out.
 
     values: float [layer, head]. `label`: what the colour means, with its unit. The `label_extremes` cells furthest from
@@ -111,8 +150,9 @@ def heads_heatmap(values, label: str = "direct effect", label_extremes: int = 6,
     matrix = _matrix(values, "heads_heatmap")
     layers, heads = matrix.shape
     ax = new_axes(ax, (max(4.5, 0.48 * heads + 1.6), max(2.4, 0.38 * layers + 0.9)))
-    sns.heatmap(matrix, ax=ax, linewidths=0.6, linecolor=FAINT, cbar_kws={"label": label},
-                **_colour_scale(matrix, signed))
+    sns.heatmap(
+        matrix, ax=ax, linewidths=0.6, linecolor=FAINT, cbar_kws={"label": label}, **_colour_scale(matrix, signed)
+    )
     _write_extremes(ax, matrix, label_extremes, lambda layer, head: f"{layer}.{head}")
     for layer, head in mark:
         ax.add_patch(plt.Rectangle((head, layer), 1, 1, fill=False, edgecolor=RED, linewidth=2))
@@ -121,9 +161,15 @@ def heads_heatmap(values, label: str = "direct effect", label_extremes: int = 6,
     return ax
 
 
-def curves(x: Sequence[float], lines: Mapping[str, Sequence[float]], xlabel: str, ylabel: str,
-           bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None, markers: bool = True,
-           ax: Axes | None = None) -> Axes:
+def curves(
+    x: Sequence[float],
+    lines: Mapping[str, Sequence[float]],
+    xlabel: str,
+    ylabel: str,
+    bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    markers: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
     """One curve for each entry of `lines`, all over the same `x`.
 
     lines: {name: float [point]}. bands: {name: (low, high)}, drawn as a shaded interval around the curve of that name.
@@ -133,8 +179,15 @@ def curves(x: Sequence[float], lines: Mapping[str, Sequence[float]], xlabel: str
         if len(y) != len(x):
             raise UserError(f"curve {name!r} has {len(y)} values for {len(x)} points of x: one for each point.")
         colour = PALETTE[number % len(PALETTE)]
-        ax.plot(x, y, label=name, color=colour, linestyle=DASHES[number % len(DASHES)],
-                marker=MARKERS[number % len(MARKERS)] if markers else None, markersize=5)
+        ax.plot(
+            x,
+            y,
+            label=name,
+            color=colour,
+            linestyle=DASHES[number % len(DASHES)],
+            marker=MARKERS[number % len(MARKERS)] if markers else None,
+            markersize=5,
+        )
         if bands and name in bands:
             ax.fill_between(x, *bands[name], color=colour, alpha=0.18, linewidth=0)
     ax.set(xlabel=xlabel, ylabel=ylabel)
@@ -143,8 +196,14 @@ def curves(x: Sequence[float], lines: Mapping[str, Sequence[float]], xlabel: str
     return ax
 
 
-def bars_with_intervals(values: Mapping[str, tuple[float, float, float]], xlabel: str, ylabel: str = "",
-                        reference: float | None = None, highlight: Iterable[str] = (), ax: Axes | None = None) -> Axes:
+def bars_with_intervals(
+    values: Mapping[str, tuple[float, float, float]],
+    xlabel: str,
+    ylabel: str = "",
+    reference: float | None = None,
+    highlight: Iterable[str] = (),
+    ax: Axes | None = None,
+) -> Axes:
     """Horizontal bars with intervals, first entry on top.
 
     values: {name: (estimate, low, high)}, for example a mean and its 95 % bootstrap interval. `reference`: a vertical
@@ -157,8 +216,15 @@ def bars_with_intervals(values: Mapping[str, tuple[float, float, float]], xlabel
     chosen = set(highlight)
     places = np.arange(len(values))
     ax.barh(places, estimate, color=[ORANGE if name in chosen else BLUE for name in values], height=0.62)
-    ax.errorbar(estimate, places, xerr=np.maximum([estimate - low, high - estimate], 0), fmt="none", ecolor=INK,
-                elinewidth=1.4, capsize=3)
+    ax.errorbar(
+        estimate,
+        places,
+        xerr=np.maximum([estimate - low, high - estimate], 0),
+        fmt="none",
+        ecolor=INK,
+        elinewidth=1.4,
+        capsize=3,
+    )
     ax.set_yticks(places, list(values))
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
@@ -168,9 +234,17 @@ def bars_with_intervals(values: Mapping[str, tuple[float, float, float]], xlabel
     return ax
 
 
-def scatter(x: Sequence[float], y: Sequence[float], xlabel: str, ylabel: str, groups: Sequence[str] | None = None,
-            names: Sequence[str] | None = None, name_extremes: int = 0, trend: bool = False,
-            ax: Axes | None = None) -> Axes:
+def scatter(
+    x: Sequence[float],
+    y: Sequence[float],
+    xlabel: str,
+    ylabel: str,
+    groups: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    name_extremes: int = 0,
+    trend: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
     """One dot for each pair (x, y).
 
     groups: a label for each dot; each label gets its own colour and marker. names: a text for each dot; the
@@ -182,8 +256,19 @@ def scatter(x: Sequence[float], y: Sequence[float], xlabel: str, ylabel: str, gr
     ax = new_axes(ax, (6.0, 4.2))
     size, alpha = (34, 0.85) if len(x) < 300 else (8, 0.35)
     kinds = 0 if groups is None else len(set(groups))
-    sns.scatterplot(x=x, y=y, hue=groups, style=groups, palette=PALETTE[:kinds] or None,
-                    markers=MARKERS[:kinds] or True, s=size, alpha=alpha, linewidth=0, rasterized=len(x) > 3000, ax=ax)
+    sns.scatterplot(
+        x=x,
+        y=y,
+        hue=groups,
+        style=groups,
+        palette=PALETTE[:kinds] or None,
+        markers=MARKERS[:kinds] or True,
+        s=size,
+        alpha=alpha,
+        linewidth=0,
+        rasterized=len(x) > 3000,
+        ax=ax,
+    )
     if trend:
         slope, intercept = np.polyfit(x, y, 1)
         ends = np.array([x.min(), x.max()])
@@ -195,13 +280,16 @@ def scatter(x: Sequence[float], y: Sequence[float], xlabel: str, ylabel: str, gr
 
 
 def _name_extremes(ax: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str], count: int) -> None:
-    spread = lambda values: (values - values.mean()) / (values.std() or 1.0)  # noqa: E731
+    def spread(values):
+        return (values - values.mean()) / (values.std() or 1.0)
+
     for dot in np.argsort(-(spread(x) ** 2 + spread(y) ** 2))[:count]:
         ax.annotate(names[dot], (x[dot], y[dot]), xytext=(4, 4), textcoords="offset points", fontsize=8.5, color=INK)
 
 
-def token_layer_map(values, tokens: Sequence[str], label: str = "effect", signed: bool | None = None,
-                    ax: Axes | None = None) -> Axes:
+def token_layer_map(
+    values, tokens: Sequence[str], label: str = "effect", signed: bool | None = None, ax: Axes | None = None
+) -> Axes:
     """A heat map of layers against token positions: where in the text, and how deep, something happens.
 
     values: float [layer, position]; layer 0 is at the bottom, because the model is read upwards. tokens: the pieces.
@@ -210,8 +298,9 @@ def token_layer_map(values, tokens: Sequence[str], label: str = "effect", signed
     if matrix.shape[1] != len(tokens):
         raise UserError(f"token_layer_map got {matrix.shape[1]} positions and {len(tokens)} tokens: they must match.")
     ax = new_axes(ax, (max(5.0, 0.36 * len(tokens) + 1.8), 0.36 * len(matrix) + 1.7))
-    sns.heatmap(matrix, ax=ax, linewidths=0.4, linecolor=FAINT, cbar_kws={"label": label},
-                **_colour_scale(matrix, signed))
+    sns.heatmap(
+        matrix, ax=ax, linewidths=0.4, linecolor=FAINT, cbar_kws={"label": label}, **_colour_scale(matrix, signed)
+    )
     ax.invert_yaxis()
     ax.set_xticks(np.arange(len(tokens)) + 0.5, tokens, rotation=60, ha="right", rotation_mode="anchor")
     ax.tick_params(axis="y", rotation=0)
@@ -219,8 +308,9 @@ def token_layer_map(values, tokens: Sequence[str], label: str = "effect", signed
     return ax
 
 
-def circuit(lit: Iterable[str] = tuple(PART_TEXTS), heads: Mapping[str, str] | None = None,
-            ax: Axes | None = None) -> Axes:
+def circuit(
+    lit: Iterable[str] = tuple(PART_TEXTS), heads: Mapping[str, str] | None = None, ax: Axes | None = None
+) -> Axes:
     """The circuit of the book, from the embedding to the score, with the parts in `lit` coloured and the others grey.
 
     lit: any of "embedding", "matching", "relay", "scoring", "score". heads: a line to add under a part, for example
@@ -237,28 +327,57 @@ def circuit(lit: Iterable[str] = tuple(PART_TEXTS), heads: Mapping[str, str] | N
         _draw_part(ax, place, part, part in lit, heads.get(part))
         if place:
             both = part in lit and list(PART_TEXTS)[place - 1] in lit
-            ax.add_patch(FancyArrowPatch((place - 0.135, 0.5), (place - 0.005, 0.5), arrowstyle="-|>",
-                                         mutation_scale=13, color=INK if both else MUTED,
-                                         linewidth=1.6 if both else 1.0))
+            ax.add_patch(
+                FancyArrowPatch(
+                    (place - 0.135, 0.5),
+                    (place - 0.005, 0.5),
+                    arrowstyle="-|>",
+                    mutation_scale=13,
+                    color=INK if both else MUTED,
+                    linewidth=1.6 if both else 1.0,
+                )
+            )
     return ax
 
 
 def _draw_part(ax: Axes, place: int, part: str, is_lit: bool, heads: str | None) -> None:
     title, detail = PART_TEXTS[part]
     colour = PART_COLOURS[part]
-    ax.add_patch(FancyBboxPatch((place + 0.04, 0.12), 0.78, 0.76, boxstyle="round,pad=0.035,rounding_size=0.07",
-                                facecolor=mpl.colors.to_rgba(colour, 0.16) if is_lit else "none",
-                                edgecolor=colour if is_lit else FAINT, linewidth=2.0 if is_lit else 1.2))
+    ax.add_patch(
+        FancyBboxPatch(
+            (place + 0.04, 0.12),
+            0.78,
+            0.76,
+            boxstyle="round,pad=0.035,rounding_size=0.07",
+            facecolor=mpl.colors.to_rgba(colour, 0.16) if is_lit else "none",
+            edgecolor=colour if is_lit else FAINT,
+            linewidth=2.0 if is_lit else 1.2,
+        )
+    )
     ink = INK if is_lit else MUTED
-    ax.text(place + 0.43, 0.76, title, ha="center", va="center", fontsize=8.8, color=ink,
-            weight="bold" if is_lit else "normal")
+    ax.text(
+        place + 0.43,
+        0.76,
+        title,
+        ha="center",
+        va="center",
+        fontsize=8.8,
+        color=ink,
+        weight="bold" if is_lit else "normal",
+    )
     ax.text(place + 0.43, 0.46, detail, ha="center", va="center", fontsize=8.2, color=ink)
     if heads:
         ax.text(place + 0.43, 0.20, heads, ha="center", va="center", fontsize=8.5, color=ink, family="monospace")
 
 
-def shares(x: Sequence, parts: Mapping[str, Sequence[float]], xlabel: str, ylabel: str = "share",
-           points: Mapping[str, Sequence[float]] | None = None, ax: Axes | None = None) -> Axes:
+def shares(
+    x: Sequence,
+    parts: Mapping[str, Sequence[float]],
+    xlabel: str,
+    ylabel: str = "share",
+    points: Mapping[str, Sequence[float]] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Stacked bars: for each entry of `x`, how a whole is divided.
 
     parts: {name: float [bar]}, drawn from the bottom up. points: {name: float [bar]}, drawn as diamonds on the bars,
@@ -269,8 +388,17 @@ def shares(x: Sequence, parts: Mapping[str, Sequence[float]], xlabel: str, ylabe
     for number, (name, values) in enumerate(parts.items()):
         if len(values) != len(x):
             raise UserError(f"part {name!r} has {len(values)} values for {len(x)} bars: one for each bar.")
-        ax.bar(places, values, bottom=bottom, width=0.7, label=name, color=(BLUE, ORANGE, FAINT, GREEN)[number % 4],
-               hatch=(None, "//", "..", "xx")[number % 4], edgecolor="white", linewidth=0.5)
+        ax.bar(
+            places,
+            values,
+            bottom=bottom,
+            width=0.7,
+            label=name,
+            color=(BLUE, ORANGE, FAINT, GREEN)[number % 4],
+            hatch=(None, "//", "..", "xx")[number % 4],
+            edgecolor="white",
+            linewidth=0.5,
+        )
         bottom = bottom + np.asarray(values, dtype=float)
     for name, values in (points or {}).items():
         ax.plot(places, values, "D", color=RED, markeredgecolor="white", markersize=8, label=name)
@@ -289,14 +417,30 @@ def flow(stages: Sequence[tuple[str, str]], lit: Iterable[int] = (), ax: Axes | 
     chosen = set(lit)
     for place, (title, detail) in enumerate(stages):
         is_lit = place in chosen
-        ax.add_patch(FancyBboxPatch((place + 0.04, 0.16), 0.78, 0.68, boxstyle="round,pad=0.035,rounding_size=0.07",
-                                    facecolor=mpl.colors.to_rgba(BLUE, 0.16) if is_lit else "none",
-                                    edgecolor=BLUE if is_lit else FAINT, linewidth=2.0 if is_lit else 1.2))
+        ax.add_patch(
+            FancyBboxPatch(
+                (place + 0.04, 0.16),
+                0.78,
+                0.68,
+                boxstyle="round,pad=0.035,rounding_size=0.07",
+                facecolor=mpl.colors.to_rgba(BLUE, 0.16) if is_lit else "none",
+                edgecolor=BLUE if is_lit else FAINT,
+                linewidth=2.0 if is_lit else 1.2,
+            )
+        )
         ax.text(place + 0.43, 0.68, title, ha="center", va="center", fontsize=8.8, weight="bold")
         ax.text(place + 0.43, 0.36, detail, ha="center", va="center", fontsize=8.2)
         if place:
-            ax.add_patch(FancyArrowPatch((place - 0.135, 0.5), (place - 0.005, 0.5), arrowstyle="-|>",
-                                         mutation_scale=13, color=MUTED, linewidth=1.0))
+            ax.add_patch(
+                FancyArrowPatch(
+                    (place - 0.135, 0.5),
+                    (place - 0.005, 0.5),
+                    arrowstyle="-|>",
+                    mutation_scale=13,
+                    color=MUTED,
+                    linewidth=1.0,
+                )
+            )
     return ax
 
 
@@ -307,12 +451,23 @@ def attention_map(values, tokens: Sequence[str], label: str = "attention", ax: A
     """
     matrix = _matrix(values, "attention_map")
     if matrix.shape != (len(tokens), len(tokens)):
-        raise UserError(f"attention_map got a {matrix.shape[0]} x {matrix.shape[1]} matrix for {len(tokens)} tokens: "
-                        "give one row and one column for each token.")
+        raise UserError(
+            f"attention_map got a {matrix.shape[0]} x {matrix.shape[1]} matrix for {len(tokens)} tokens: "
+            "give one row and one column for each token."
+        )
     side = 0.24 * len(tokens) + 1.6
     ax = new_axes(ax, (side + 0.9, side))
-    sns.heatmap(matrix, ax=ax, square=True, linewidths=0.4, linecolor=FAINT, cmap="Blues", vmin=0,
-                vmax=max(matrix.max(), 1e-9), cbar_kws={"label": label, "shrink": 0.7})
+    sns.heatmap(
+        matrix,
+        ax=ax,
+        square=True,
+        linewidths=0.4,
+        linecolor=FAINT,
+        cmap="Blues",
+        vmin=0,
+        vmax=max(matrix.max(), 1e-9),
+        cbar_kws={"label": label, "shrink": 0.7},
+    )
     ax.set_xticks(np.arange(len(tokens)) + 0.5, tokens, rotation=60, ha="right", rotation_mode="anchor", fontsize=8.5)
     ax.set_yticks(np.arange(len(tokens)) + 0.5, tokens, rotation=0, fontsize=8.5)
     ax.set(xlabel="is looked at", ylabel="looks")

@@ -24,7 +24,8 @@ from transformers import AutoModel
 
 from semanticbm.bm25 import BM25
 from semanticbm.collection import Collection
-from semanticbm.cross_encoder import CrossEncoder, _chunks, _progress, backbone_folder, load_tokenizer
+from semanticbm.cross_encoder import CrossEncoder, _chunks, _progress
+from semanticbm.ladder import backbone_folder, load_tokenizer
 
 Run = dict[str, dict[str, float]]
 

@@ -37,25 +37,16 @@ import pandas as pd
 import torch
 from scipy.stats import rankdata
 
+from semanticbm.attention import PairAttention, attention_patterns, cls_row
+from semanticbm.bert import layers, z_projection
 from semanticbm.bm25 import BM25
 from semanticbm.collection import Collection
-from semanticbm.cross_encoder import CrossEncoder, head_name, layers, z_projection
+from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.diagnostics import DiagnosticPair, Diagnostics, Pieces, candidate_documents, is_content, seeded
 from semanticbm.errors import UserError
 from semanticbm.evaluation import bootstrap_mean
-from semanticbm.matching import (
-    MIN_CHANGE,
-    Effects,
-    FoundHeads,
-    Head,
-    HeadValues,
-    PairAttention,
-    attention_patterns,
-    choose,
-    head_table,
-    intervals,
-    share_out,
-)
+from semanticbm.heads import FoundHeads, Head, HeadValues, choose, head_name, head_table, intervals
+from semanticbm.matching import MIN_CHANGE, Effects, share_out
 from semanticbm.patching import encode_both, gradients, read_site
 from semanticbm.path_patching import direct_effects_many, effects_on_receivers_many
 
@@ -94,13 +85,20 @@ class QueryAttention:
         """The same without stop words."""
         keep = self.is_content
         words = [word for word, kept in zip(self.words, keep, strict=True) if kept]
-        return QueryAttention(self.query_id, words, self.idf[keep], self.n_pieces[keep], keep[keep],
-                              self.attention[..., keep], self.mass)
+        return QueryAttention(
+            self.query_id, words, self.idf[keep], self.n_pieces[keep], keep[keep], self.attention[..., keep], self.mass
+        )
 
 
-def cls_attention(model: CrossEncoder, collection: Collection, queries: Iterable[str] | None = None,
-                  documents_per_query: int = 3, idf: Callable[[str], float] | None = None, seed: int = 0,
-                  progress: bool = False) -> list[QueryAttention]:
+def cls_attention(
+    model: CrossEncoder,
+    collection: Collection,
+    queries: Iterable[str] | None = None,
+    documents_per_query: int = 3,
+    idf: Callable[[str], float] | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[QueryAttention]:
     """[CLS] attention to the words of each query, averaged over documents judged for it.
 
     `idf`: word -> IDF; by default that of BM25 on the collection.
@@ -115,26 +113,28 @@ def cls_attention(model: CrossEncoder, collection: Collection, queries: Iterable
     found: dict[str, list[PairAttention]] = {}
     for (query_id, _), pattern in zip(jobs, patterns, strict=True):
         found.setdefault(query_id, []).append(cls_row(pattern))
-    return [_query_attention(query_id, collection.queries[query_id], rows, pieces, idf)
-            for query_id, rows in found.items()]
+    return [
+        _query_attention(query_id, collection.queries[query_id], rows, pieces, idf) for query_id, rows in found.items()
+    ]
 
 
-def cls_row(pattern: PairAttention) -> PairAttention:
-    """The same with the [CLS] row alone, which is much smaller: weights float [layer, head, position]."""
-    return PairAttention(pattern.weights[:, :, 0].copy(), pattern.ids, pattern.query, pattern.document,
-                         pattern.word_ids, pattern.score)
-
-
-def _query_attention(query_id: str, query: str, rows: list[PairAttention], pieces: Pieces,
-                     idf: Callable[[str], float]) -> QueryAttention:
+def _query_attention(
+    query_id: str, query: str, rows: list[PairAttention], pieces: Pieces, idf: Callable[[str], float]
+) -> QueryAttention:
     words, where = list(pieces.words(query)), np.array(rows[0].word_ids[rows[0].query])
     on_pieces = np.mean([row.weights[:, :, row.query] for row in rows], axis=0)
     on_words = np.stack([on_pieces[..., where == number].mean(axis=-1) for number in range(len(words))], axis=-1)
     sides = [np.stack([row.weights[:, :, side].sum(-1) for side in (row.query, row.document)], -1) for row in rows]
     mass = np.mean(sides, axis=0)
-    return QueryAttention(query_id, words, np.array([idf(word) for word in words]), np.bincount(where),
-                          np.array([is_content(word, pieces) for word in words]), on_words,
-                          np.concatenate([mass, 1 - mass.sum(-1, keepdims=True)], axis=-1))
+    return QueryAttention(
+        query_id,
+        words,
+        np.array([idf(word) for word in words]),
+        np.bincount(where),
+        np.array([is_content(word, pieces) for word in words]),
+        on_words,
+        np.concatenate([mass, 1 - mass.sum(-1, keepdims=True)], axis=-1),
+    )
 
 
 def idf_correlations(found: Sequence[QueryAttention], control: str | None = None, min_words: int = 4) -> HeadValues:
@@ -163,9 +163,15 @@ def _rank_correlation(attention: np.ndarray, idf: np.ndarray, control: np.ndarra
         return np.where(length > 1e-9, (ranks @ target) / length, np.nan)
 
 
-def scoring_attention(model: CrossEncoder, collection: Collection, heads: Iterable[Head] | None = None,
-                      queries: Iterable[str] | None = None, documents_per_query: int = 3, seed: int = 0,
-                      progress: bool = False) -> pd.DataFrame:
+def scoring_attention(
+    model: CrossEncoder,
+    collection: Collection,
+    heads: Iterable[Head] | None = None,
+    queries: Iterable[str] | None = None,
+    documents_per_query: int = 3,
+    seed: int = 0,
+    progress: bool = False,
+) -> pd.DataFrame:
     """[CLS] attention by IDF for each head: Spearman, with position partialled out, and among content words only.
 
     One row a head (all heads if `heads` is None), each number with its interval over queries, and `query_mass`, the
@@ -173,8 +179,11 @@ def scoring_attention(model: CrossEncoder, collection: Collection, heads: Iterab
     """
     found = cls_attention(model, collection, queries, documents_per_query, seed=seed, progress=progress)
     content = [one.content_only() for one in found]
-    kinds = {"spearman": idf_correlations(found), "partial": idf_correlations(found, "position"),
-             "content": idf_correlations(content, min_words=3)}
+    kinds = {
+        "spearman": idf_correlations(found),
+        "partial": idf_correlations(found, "position"),
+        "content": idf_correlations(content, min_words=3),
+    }
     columns: dict[str, np.ndarray] = {}
     for name, values in kinds.items():
         columns |= dict(zip((name, f"{name}_low", f"{name}_high"), intervals(values.values, seed), strict=True))
@@ -186,8 +195,9 @@ def scoring_attention(model: CrossEncoder, collection: Collection, heads: Iterab
     return table[[pair in chosen for pair in zip(table["layer"], table["index"], strict=True)]].reset_index(drop=True)
 
 
-def attention_by_idf(found: Sequence[QueryAttention], heads: Iterable[Head], n_bins: int = 5,
-                     seed: int = 0) -> pd.DataFrame:
+def attention_by_idf(
+    found: Sequence[QueryAttention], heads: Iterable[Head], n_bins: int = 5, seed: int = 0
+) -> pd.DataFrame:
     """Attention to query words by IDF, for each head: the words of all queries in `n_bins` equal groups by IDF.
 
     Attention is taken relative to the mean over the words of the query (1 = an average word), so that long and short
@@ -203,8 +213,17 @@ def attention_by_idf(found: Sequence[QueryAttention], heads: Iterable[Head], n_b
             level = np.concatenate([one.idf[kept] for one, kept in zip(found, inside, strict=True)])
             if by_query:
                 mean, low, high = bootstrap_mean(by_query, seed=seed)
-                rows.append({"head": head_name(layer, head), "idf": level.mean(), "attention": mean, "low": low,
-                             "high": high, "n_words": len(level), "n_queries": len(by_query)})
+                rows.append(
+                    {
+                        "head": head_name(layer, head),
+                        "idf": level.mean(),
+                        "attention": mean,
+                        "low": low,
+                        "high": high,
+                        "n_words": len(level),
+                        "n_queries": len(by_query),
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -222,8 +241,13 @@ def direct_effects_by_query(model: CrossEncoder, diagnostics: Diagnostics, progr
     return share_out(diagnostics, found.effects, found.changes, MIN_CHANGE * float(np.std(found.baseline)))
 
 
-def path_effects_by_query(model: CrossEncoder, diagnostics: Diagnostics, receivers: Iterable[Head],
-                          kinds: Sequence[str] = KINDS, progress: bool = False) -> Effects:
+def path_effects_by_query(
+    model: CrossEncoder,
+    diagnostics: Diagnostics,
+    receivers: Iterable[Head],
+    kinds: Sequence[str] = KINDS,
+    progress: bool = False,
+) -> Effects:
     """Effect of each head on the score through q, k or v (`kinds`) of the receivers, as share by query.
 
     Heads in or after the last receiver's layer cannot reach it and have the effect 0.
@@ -247,8 +271,9 @@ def _important(table: pd.DataFrame, min_effect: float) -> pd.Series:
     return (table["effect"] > min_effect) & (table["effect_low"] > 0)
 
 
-def find_scoring_heads(model: CrossEncoder, diagnostics: Diagnostics, min_effect: float = MIN_EFFECT, seed: int = 0,
-                       progress: bool = False) -> FoundHeads:
+def find_scoring_heads(
+    model: CrossEncoder, diagnostics: Diagnostics, min_effect: float = MIN_EFFECT, seed: int = 0, progress: bool = False
+) -> FoundHeads:
     """Heads with a direct effect on the score, by the rule of this module, strongest first.
 
     `diagnostics`: pairs of equal length, usually TFC1. The table has the mean effect of each head with its interval.
@@ -264,9 +289,16 @@ def few_pairs(diagnostics: Diagnostics, n_queries: int = FEW_QUERIES) -> Diagnos
     return Diagnostics(diagnostics.axiom, firsts, diagnostics.skipped)
 
 
-def find_contextual_heads(model: CrossEncoder, diagnostics: Diagnostics, scoring_heads: Sequence[Head],
-                          exclude: Iterable[Head] = (), min_effect: float = MIN_EFFECT, seed: int = 0,
-                          kinds_on: int = FEW_QUERIES, progress: bool = False) -> FoundHeads:
+def find_contextual_heads(
+    model: CrossEncoder,
+    diagnostics: Diagnostics,
+    scoring_heads: Sequence[Head],
+    exclude: Iterable[Head] = (),
+    min_effect: float = MIN_EFFECT,
+    seed: int = 0,
+    kinds_on: int = FEW_QUERIES,
+    progress: bool = False,
+) -> FoundHeads:
     """Heads that act on the score through q, k and v of the scoring heads, strongest first.
 
     `exclude`: heads with another role, usually the matching heads: they stay in the table (column `excluded`) and are
@@ -284,8 +316,9 @@ def find_contextual_heads(model: CrossEncoder, diagnostics: Diagnostics, scoring
     banned = set(exclude) | set(scoring_heads)
     table["excluded"] = [pair in banned for pair in zip(table["layer"], table["index"], strict=True)]
     wanted = _important(table, min_effect) & ~table["excluded"]
-    return _found(table, effects, wanted,
-                  f"mean effect through the scoring heads > {min_effect}, interval above 0, no other role")
+    return _found(
+        table, effects, wanted, f"mean effect through the scoring heads > {min_effect}, interval above 0, no other role"
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -320,9 +353,13 @@ def effects_by_position(model: CrossEncoder, pair: DiagnosticPair) -> np.ndarray
     return by_head.transpose(1, 2).cpu().numpy()
 
 
-def relay_correlations(model: CrossEncoder, diagnostics: Diagnostics, idf: Callable[[str], float],
-                       measure: Callable[[CrossEncoder, DiagnosticPair], np.ndarray] = effects_by_position,
-                       min_words: int = 4) -> HeadValues:
+def relay_correlations(
+    model: CrossEncoder,
+    diagnostics: Diagnostics,
+    idf: Callable[[str], float],
+    measure: Callable[[CrossEncoder, DiagnosticPair], np.ndarray] = effects_by_position,
+    min_words: int = 4,
+) -> HeadValues:
     """Spearman of what a head does at the *other* query words with their IDF: float [query, layer, head].
 
     `measure`: `effects_by_position` (what the score gains there) or `written_changes` (how much changes there). A
@@ -343,19 +380,23 @@ def relay_correlations(model: CrossEncoder, diagnostics: Diagnostics, idf: Calla
         found.setdefault(pair.query_id, []).append(_rank_correlation(by_word, levels, None))
     if not found:
         raise UserError(f"no query has {min_words} words besides the edited one: take another collection.")
-    return HeadValues(list(found), np.stack([np.mean(values, axis=0) for values in found.values()]),
-                      sum(map(len, found.values())))
+    return HeadValues(
+        list(found), np.stack([np.mean(values, axis=0) for values in found.values()]), sum(map(len, found.values()))
+    )
 
 
-def relay_report(model: CrossEncoder, collection: Collection, diagnostics: Diagnostics,
-                 relays: Sequence[Head], seed: int = 0) -> pd.DataFrame:
+def relay_report(
+    model: CrossEncoder, collection: Collection, diagnostics: Diagnostics, relays: Sequence[Head], seed: int = 0
+) -> pd.DataFrame:
     """Do relays write to rarer words? Mean `relay_correlations` of them and of the other heads of their layers.
 
     Columns: effect (with effect_low, effect_high) for `effects_by_position`, written (...) for `written_changes`.
     """
     idf = BM25(collection.documents).word_idf
-    measured = {"effect": relay_correlations(model, diagnostics, idf),
-                "written": relay_correlations(model, diagnostics, idf, written_changes)}
+    measured = {
+        "effect": relay_correlations(model, diagnostics, idf),
+        "written": relay_correlations(model, diagnostics, idf, written_changes),
+    }
     relays = list(relays)
     same_layers = [(layer, head) for layer in sorted({layer for layer, _ in relays}) for head in range(model.n_heads)]
     groups = {"relays": relays, "other heads of these layers": [head for head in same_layers if head not in relays]}

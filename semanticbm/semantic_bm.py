@@ -40,13 +40,14 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from semanticbm.attention import attention_patterns, mass_on_document
 from semanticbm.bm25 import BM25, tf_factor
 from semanticbm.collection import Collection, words
 from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.errors import UserError
 from semanticbm.evaluation import bootstrap_mean, bootstrap_median, pearson
+from semanticbm.heads import Head
 from semanticbm.idf import idf_values, u0
-from semanticbm.matching import Head, attention_patterns, mass_on_document
 from semanticbm.retrieval import top
 
 ALPHAS = (0.1, 1.0, 10.0, 100.0, 1000.0)  # strengths of the ridge penalty that are tried
@@ -113,8 +114,10 @@ class Features:
 
     def pearson_by_query(self, values: np.ndarray) -> dict[str, float]:
         """{query id: Pearson correlation of `values` [pair] and the model's score over the query's documents}."""
-        return {query: pearson(values[self.query_ids == query], self.score[self.query_ids == query])
-                for query in self.queries}
+        return {
+            query: pearson(values[self.query_ids == query], self.score[self.query_ids == query])
+            for query in self.queries
+        }
 
 
 def idf_from_u0(model: CrossEncoder, idf: Mapping[str, float]) -> np.ndarray:
@@ -126,8 +129,15 @@ def idf_from_u0(model: CrossEncoder, idf: Mapping[str, float]) -> np.ndarray:
     return values.mean() - values.std() * (found - found.mean()) / found.std()
 
 
-def collect_features(model: CrossEncoder, collection: Collection, run: Run, depth: int = 20,
-                     idf: Mapping[str, float] | None = None, batch_size: int = 16, progress: bool = False) -> Features:
+def collect_features(
+    model: CrossEncoder,
+    collection: Collection,
+    run: Run,
+    depth: int = 20,
+    idf: Mapping[str, float] | None = None,
+    batch_size: int = 16,
+    progress: bool = False,
+) -> Features:
     """Features and scores of the run's best `depth` documents of each query: one forward pass a pair, for all heads.
 
     `idf`: the table that g is stretched to (default: the collection's).
@@ -144,8 +154,14 @@ def collect_features(model: CrossEncoder, collection: Collection, run: Run, dept
         weights.append(g[pattern.ids[pattern.query]])
         scores.append(pattern.score)
     ids = [np.array(side) for side in zip(*pairs, strict=True)]
-    return Features(*ids, padded(masses), padded(weights), np.array([len(row) for row in weights]),
-                    **_lexical(collection, texts), score=np.array(scores))
+    return Features(
+        *ids,
+        padded(masses),
+        padded(weights),
+        np.array([len(row) for row in weights]),
+        **_lexical(collection, texts),
+        score=np.array(scores),
+    )
 
 
 def padded(rows: Sequence[np.ndarray]) -> np.ndarray:
@@ -160,8 +176,13 @@ def _lexical(collection: Collection, texts: Sequence[tuple[str, str]]) -> dict:
     split = [(words(query), words(document)) for query, document in texts]
     tf = [np.array([document.count(word) for word in query], dtype=float) for query, document in split]
     idf = [np.array([index.word_idf(word) for word in query]) for query, _ in split]
-    return {"tf": padded(tf), "word_idf": padded(idf), "n_words": np.array([len(query) for query, _ in split]),
-            "lengths": np.array([len(document) for _, document in split]), "avgdl": index.avgdl}
+    return {
+        "tf": padded(tf),
+        "word_idf": padded(idf),
+        "n_words": np.array([len(query) for query, _ in split]),
+        "lengths": np.array([len(document) for _, document in split]),
+        "avgdl": index.avgdl,
+    }
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -241,8 +262,9 @@ def centre_within(values: np.ndarray, query_ids: np.ndarray) -> np.ndarray:
     return np.where(np.abs(centred) < 1e-6 * np.maximum(np.abs(means), 1e-6), 0.0, centred)
 
 
-def fit_predict(columns: np.ndarray, target: np.ndarray, query_ids: np.ndarray, test: np.ndarray,
-                centred: bool = True) -> np.ndarray:
+def fit_predict(
+    columns: np.ndarray, target: np.ndarray, query_ids: np.ndarray, test: np.ndarray, centred: bool = True
+) -> np.ndarray:
     """Ridge regression on the pairs that are not `test`; predictions for those that are: float [test pair].
 
     Columns are scaled by their spread in training; the penalty is chosen by cross-validation over training queries. A
@@ -256,8 +278,13 @@ def fit_predict(columns: np.ndarray, target: np.ndarray, query_ids: np.ndarray, 
     return model.fit(columns[train], target[train]).predict(columns[test])
 
 
-def cross_predict(features: Features, columns: np.ndarray, folds: Sequence[np.ndarray], centred: bool = True,
-                  target: np.ndarray | None = None) -> np.ndarray:
+def cross_predict(
+    features: Features,
+    columns: np.ndarray,
+    folds: Sequence[np.ndarray],
+    centred: bool = True,
+    target: np.ndarray | None = None,
+) -> np.ndarray:
     """Predictions for each pair from a fit that has not seen its query: float [pair]."""
     target = features.score if target is None else target
     predictions = np.empty(len(features))
@@ -303,10 +330,20 @@ class Variants:
         for name, values in self.pearson.items():
             found = list(values.values())
             median, mean = bootstrap_median(found, seed=seed), bootstrap_mean(found, seed=seed)
-            rows.append({"variant": name, "median": median[0], "median_low": median[1], "median_high": median[2],
-                         "mean": mean[0], "mean_low": mean[1], "mean_high": mean[2],
-                         "n_queries": int(np.isfinite(found).sum()),
-                         "best_draw": max(self.draws[name]), "draws": len(self.draws[name])})
+            rows.append(
+                {
+                    "variant": name,
+                    "median": median[0],
+                    "median_low": median[1],
+                    "median_high": median[2],
+                    "mean": mean[0],
+                    "mean_low": mean[1],
+                    "mean_high": mean[2],
+                    "n_queries": int(np.isfinite(found).sum()),
+                    "best_draw": max(self.draws[name]),
+                    "draws": len(self.draws[name]),
+                }
+            )
         return pd.DataFrame(rows)
 
     def difference(self, first: str, second: str) -> list[float]:
@@ -319,21 +356,31 @@ def designs(features: Features, heads: Sequence[Head], n_draws: int, seed: int) 
     rng, score = np.random.default_rng(seed), features.score
     others = [head for head in features.heads if head not in set(heads)]
     few = min(n_draws, 5)
-    fixed = {"SemanticBM": semantic_bm_columns(features, heads),
-             "matching scores only": matching_columns(features, heads),
-             "no interaction": no_interaction_columns(features, heads),
-             "weighted sums only": weighted_columns(features, heads),
-             "all heads": semantic_bm_columns(features, features.heads)}
+    fixed = {
+        "SemanticBM": semantic_bm_columns(features, heads),
+        "matching scores only": matching_columns(features, heads),
+        "no interaction": no_interaction_columns(features, heads),
+        "weighted sums only": weighted_columns(features, heads),
+        "all heads": semantic_bm_columns(features, features.heads),
+    }
     possible = n_draws if len(others) >= len(heads) else 0
     drawn = [[others[k] for k in rng.choice(len(others), len(heads), replace=False)] for _ in range(possible)]
     return {name: [(columns, score)] for name, columns in fixed.items()} | {
         "random other heads": [(semantic_bm_columns(features, some), score) for some in drawn],
         "IDF permuted": [(semantic_bm_columns(features, heads, permuted_g(features, rng)), score) for _ in range(few)],
-        "target permuted": [(fixed["SemanticBM"], permuted_score(features, rng)) for _ in range(n_draws)]}
+        "target permuted": [(fixed["SemanticBM"], permuted_score(features, rng)) for _ in range(n_draws)],
+    }
 
 
-def evaluate_variants(features: Features, heads: Sequence[Head], seed: int = 0, n_splits: int = 5, centred: bool = True,
-                      n_draws: int = 20, progress: bool = False) -> Variants:
+def evaluate_variants(
+    features: Features,
+    heads: Sequence[Head],
+    seed: int = 0,
+    n_splits: int = 5,
+    centred: bool = True,
+    n_draws: int = 20,
+    progress: bool = False,
+) -> Variants:
     """Every variant, fitted on training queries and measured on test queries; each query is a test query once.
 
     "IDF only" (sum of g, number of pieces) is no variant: it is constant in a query, so it has no correlation there.
@@ -348,12 +395,17 @@ def evaluate_variants(features: Features, heads: Sequence[Head], seed: int = 0, 
     by_draw = {name: [features.pearson_by_query(values) for values in draws] for name, draws in predictions.items()}
     runs = {name: features.as_run(draws[0]) for name, draws in predictions.items()}
     medians = {name: [float(np.nanmedian(list(draw.values()))) for draw in draws] for name, draws in by_draw.items()}
-    return Variants({name: _mean_over_draws(draws) for name, draws in by_draw.items()}, medians,
-                    runs | {"model": features.as_run(features.score)}, choice)
+    return Variants(
+        {name: _mean_over_draws(draws) for name, draws in by_draw.items()},
+        medians,
+        runs | {"model": features.as_run(features.score)},
+        choice,
+    )
 
 
-def _fitted(features: Features, plans: Mapping[str, list[tuple]], folds: Sequence[np.ndarray], centred: bool,
-            progress: bool) -> Iterator[tuple[str, list[np.ndarray]]]:
+def _fitted(
+    features: Features, plans: Mapping[str, list[tuple]], folds: Sequence[np.ndarray], centred: bool, progress: bool
+) -> Iterator[tuple[str, list[np.ndarray]]]:
     """(variant, predictions of each draw)."""
     from tqdm.auto import tqdm
 
@@ -422,12 +474,21 @@ def leak_table(features: Features, heads: Sequence[Head], seed: int = 0, n_split
     """
     n = int(features.n_pieces[0])
     columns = {"all": positional_columns(features, heads), "g alone": features.g[:, :n]}
-    splits = {"over pairs": pair_folds(len(features), n_splits, seed),
-              "by query": query_folds(features, n_splits, seed)}
+    splits = {
+        "over pairs": pair_folds(len(features), n_splits, seed),
+        "by query": query_folds(features, n_splits, seed),
+    }
     rows = []
     for (split, folds), (name, seen) in product(splits.items(), columns.items()):
         predicted = least_squares(seen, features.score, folds)
         inside = list(features.pearson_by_query(predicted).values()) if name == "all" else [np.nan]
-        rows.append({"split": split, "features": name, "pooled": pearson(predicted, features.score),
-                     "median": bootstrap_median(inside)[0], "n_queries": len(features.queries)})
+        rows.append(
+            {
+                "split": split,
+                "features": name,
+                "pooled": pearson(predicted, features.score),
+                "median": bootstrap_median(inside)[0],
+                "n_queries": len(features.queries),
+            }
+        )
     return pd.DataFrame(rows)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from semanticbm.cross_encoder import CrossEncoder, backbone_folder, classroom_folder, load, load_tokenizer
+from semanticbm.cross_encoder import CrossEncoder
+from semanticbm.ladder import backbone_folder, classroom_folder, load, load_tokenizer
 
 torch.set_num_threads(1)
 

@@ -16,6 +16,7 @@ Kept = namedtuple("Kept", "score z residual attention mlp")  # lists [layer] of 
 @contextmanager
 def before(module, change):
     """`change(first input)` gives the new first input, or None."""
+
     def hook(_, args):
         new = change(args[0])
         return None if new is None else (new, *args[1:])
@@ -39,8 +40,12 @@ def blocks(hf):
 
 def ends(block):
     """(kind of hook, module) of each site."""
-    return {"residual": (before, block), "heads": (before, block.attention.output.dense),
-            "attention": (after, block.attention.output.dense), "mlp": (after, block.output.dense)}
+    return {
+        "residual": (before, block),
+        "heads": (before, block.attention.output.dense),
+        "attention": (after, block.attention.output.dense),
+        "mlp": (after, block.output.dense),
+    }
 
 
 @torch.no_grad()
@@ -78,8 +83,12 @@ def put(value, source, positions, where=slice(None)):
 
 def activation(hf, baseline, perturbed, site, layer, positions, head=None):
     """S_patched of one patch of one site in one layer."""
-    source = {"heads": keep(hf, perturbed).z, "residual": keep(hf, perturbed).residual,
-              "attention": keep(hf, perturbed).attention, "mlp": keep(hf, perturbed).mlp}[site][layer]
+    source = {
+        "heads": keep(hf, perturbed).z,
+        "residual": keep(hf, perturbed).residual,
+        "attention": keep(hf, perturbed).attention,
+        "mlp": keep(hf, perturbed).mlp,
+    }[site][layer]
     where = slice(None) if head is None else columns(hf, head)
     kind, module = ends(blocks(hf)[layer])[site]
     return run(hf, baseline, [(kind, module, lambda value: put(value, source, positions, where))])
@@ -94,16 +103,19 @@ def frozen_z(hf, z_b, z_p, sender):
 
 def fix_heads(hf, z):
     """Hooks that set every head's z."""
-    return [(before, block.attention.output.dense, lambda _, new=new: new)
-            for block, new in zip(blocks(hf), z, strict=True)]
+    return [
+        (before, block.attention.output.dense, lambda _, new=new: new) for block, new in zip(blocks(hf), z, strict=True)
+    ]
 
 
 def direct(hf, baseline, perturbed):
     """S_patched of every sender: float [layer, head, batch]."""
     z_b, z_p = keep(hf, baseline).z, keep(hf, perturbed).z
     shape = (hf.config.num_hidden_layers, hf.config.num_attention_heads)
-    scores = [run(hf, baseline, fix_heads(hf, frozen_z(hf, z_b, z_p, sender))).double().cpu().numpy()
-              for sender in np.ndindex(*shape)]
+    scores = [
+        run(hf, baseline, fix_heads(hf, frozen_z(hf, z_b, z_p, sender))).double().cpu().numpy()
+        for sender in np.ndindex(*shape)
+    ]
     return np.array(scores).reshape(*shape, -1)
 
 
@@ -113,8 +125,10 @@ def through(hf, baseline, perturbed, receivers, into):
     scores = np.full((hf.config.num_hidden_layers, hf.config.num_attention_heads, len(z_b[0])), np.nan)
     for sender in np.ndindex(max(layer for layer, _ in receivers), hf.config.num_attention_heads):
         heard = listen(hf, baseline, frozen_z(hf, z_b, z_p, sender), receivers, into)
-        speak = [(after, module, lambda value, new=new, heads=heads: swap(hf, value, new, heads))
-                 for module, new, heads in heard]
+        speak = [
+            (after, module, lambda value, new=new, heads=heads: swap(hf, value, new, heads))
+            for module, new, heads in heard
+        ]
         scores[sender] = run(hf, baseline, speak).double().cpu().numpy()
     return scores
 

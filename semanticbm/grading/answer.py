@@ -159,7 +159,9 @@ class Answer:
             self.fail(f"an array {shape_text(shape)}", _kind_mistake(self.returned))
         return value
 
-    def gives(self, args: tuple, expected, mistakes: Mapping | Callable | None = None, tolerance: float = TOLERANCE, **kwargs):
+    def gives(
+        self, args: tuple, expected, mistakes: Mapping | Callable | None = None, tolerance: float = TOLERANCE, **kwargs
+    ):
         """Call the function; the result must be `expected`.
 
         `mistakes`: {what went wrong: the value it would give}. The dictionary, or a value in it, may be a function without

@@ -42,8 +42,10 @@ class Case:
         """
         rng = self.rng(99)
         query, document = query + self.variant, document + 2 * self.variant
-        rows = [np.concatenate([[1], rng.integers(5, 50, query), [2], rng.integers(5, 50, document), [2]])
-                for _ in range(n_pairs)]
+        rows = [
+            np.concatenate([[1], rng.integers(5, 50, query), [2], rng.integers(5, 50, document), [2]])
+            for _ in range(n_pairs)
+        ]
         baseline = np.stack(rows)
         perturbed = baseline.copy()
         perturbed[:, -1 - changed : -1] = rng.integers(50, 60, (n_pairs, changed))
@@ -54,8 +56,11 @@ class Case:
 def _tensors(ids: np.ndarray, types: np.ndarray) -> dict:
     import torch
 
-    return {"input_ids": torch.tensor(ids), "attention_mask": torch.ones(ids.shape, dtype=torch.long),
-            "token_type_ids": torch.tensor(np.tile(types, (len(ids), 1)))}
+    return {
+        "input_ids": torch.tensor(ids),
+        "attention_mask": torch.ones(ids.shape, dtype=torch.long),
+        "token_type_ids": torch.tensor(np.tile(types, (len(ids), 1))),
+    }
 
 
 @lru_cache(maxsize=8)
@@ -67,9 +72,17 @@ def tiny_model(n_layers: int, n_heads: int, d_head: int, seed: int):
     from semanticbm.cross_encoder import CrossEncoder
 
     width = n_heads * d_head
-    config = BertConfig(vocab_size=60, hidden_size=width, num_hidden_layers=n_layers, num_attention_heads=n_heads,
-                        intermediate_size=2 * width, max_position_embeddings=64, num_labels=1, initializer_range=0.5,
-                        attn_implementation="eager")
+    config = BertConfig(
+        vocab_size=60,
+        hidden_size=width,
+        num_hidden_layers=n_layers,
+        num_attention_heads=n_heads,
+        intermediate_size=2 * width,
+        max_position_embeddings=64,
+        num_labels=1,
+        initializer_range=0.5,
+        attn_implementation="eager",
+    )
     with torch.random.fork_rng():
         torch.manual_seed(1000 + seed)
         return CrossEncoder(BertForSequenceClassification(config), None, f"random BERT {n_layers}x{n_heads}")

@@ -14,11 +14,40 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-FORBIDDEN = ("subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.", "socket.connect",
-             "socket.bind", "socket.getaddrinfo", "socket.gethostby", "socket.sendto", "socket.sendmsg", "os.kill",
-             "signal.pthread_kill", "resource.setrlimit", "resource.prlimit", "urllib.Request")
-WRITING = ("os.remove", "os.rmdir", "os.mkdir", "os.rename", "os.link", "os.symlink", "os.truncate", "os.chmod",
-           "os.chown", "shutil.rmtree", "shutil.move", "shutil.copyfile")
+FORBIDDEN = (
+    "subprocess.",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.fork",
+    "pty.",
+    "socket.connect",
+    "socket.bind",
+    "socket.getaddrinfo",
+    "socket.gethostby",
+    "socket.sendto",
+    "socket.sendmsg",
+    "os.kill",
+    "signal.pthread_kill",
+    "resource.setrlimit",
+    "resource.prlimit",
+    "urllib.Request",
+)
+WRITING = (
+    "os.remove",
+    "os.rmdir",
+    "os.mkdir",
+    "os.rename",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+    "os.chown",
+    "shutil.rmtree",
+    "shutil.move",
+    "shutil.copyfile",
+)
 READING = ("os.listdir", "os.scandir", "os.chdir")
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -58,9 +87,19 @@ def lock(scratch: Path) -> None:
     import semanticbm
 
     own = [os.path.realpath(scratch)]
-    readable = [*own, *(os.path.realpath(place) for place in {sys.prefix, sys.base_prefix, *_library_folders()}),
-                os.path.realpath(Path(semanticbm.__file__).parent), "/dev/null", "/dev/urandom", "/proc/self",
-                f"/proc/{os.getpid()}", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system", "/usr/share/zoneinfo"]
+    readable = [
+        *own,
+        *(os.path.realpath(place) for place in {sys.prefix, sys.base_prefix, *_library_folders()}),
+        os.path.realpath(Path(semanticbm.__file__).parent),
+        "/dev/null",
+        "/dev/urandom",
+        "/proc/self",
+        f"/proc/{os.getpid()}",
+        "/proc/cpuinfo",
+        "/proc/meminfo",
+        "/sys/devices/system",
+        "/usr/share/zoneinfo",
+    ]
 
     def hook(event: str, arguments: tuple) -> None:
         refuse_unless(not event.startswith(FORBIDDEN), event)
@@ -71,7 +110,9 @@ def lock(scratch: Path) -> None:
         elif event in WRITING:
             refuse_unless(all(_inside(path, own) for path in arguments if isinstance(path, (str, bytes, Path))), event)
         elif event in READING:
-            refuse_unless(arguments[0] is None or isinstance(arguments[0], int) or _inside(arguments[0], readable), event)
+            refuse_unless(
+                arguments[0] is None or isinstance(arguments[0], int) or _inside(arguments[0], readable), event
+            )
 
     sys.addaudithook(hook)
 
@@ -84,7 +125,9 @@ def refuse_unless(allowed: bool, what: str) -> None:
 
 def _library_folders() -> list[str]:
     """Folders from which this interpreter imports, without any that holds the project's own sources."""
-    return [place for place in sys.path if place and Path(place).name in ("site-packages", "dist-packages", "lib-dynload")]
+    return [
+        place for place in sys.path if place and Path(place).name in ("site-packages", "dist-packages", "lib-dynload")
+    ]
 
 
 def limit_resources(memory_bytes: int, file_bytes: int) -> None:
@@ -161,8 +204,12 @@ def main() -> None:
     sys.stdout = sys.stderr = CappedOutput(settings["output"])
     recorder.write(ready=True)
     for name in names:
-        run_student_file(scratch / f"{name}.py", [exercises[one] for one in wanted if exercises[one].file == name],
-                         recorder, settings)
+        run_student_file(
+            scratch / f"{name}.py",
+            [exercises[one] for one in wanted if exercises[one].file == name],
+            recorder,
+            settings,
+        )
     recorder.write(done=True)
     os._exit(0)
 

@@ -68,8 +68,13 @@ def _print_next(console: Console, result: Result) -> None:
         console.print(f"  next: semanticbm check {own[place].id}", style="dim")
 
 
-def grade_command(path: Path, held_out: bool, json_file: Path | None = None, csv_file: Path | None = None,
-                  gradescope_file: Path | None = None) -> int:
+def grade_command(
+    path: Path,
+    held_out: bool,
+    json_file: Path | None = None,
+    csv_file: Path | None = None,
+    gradescope_file: Path | None = None,
+) -> int:
     """Grade a student or a folder of students, print a table, write the files asked for. Returns 0."""
     from semanticbm.grading import outputs
     from semanticbm.grading.runner import grade_students, students_in

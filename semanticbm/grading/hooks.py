@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from semanticbm.cross_encoder import CrossEncoder, layers, self_attention, z_projection
+from semanticbm.bert import layers, self_attention, z_projection
+from semanticbm.cross_encoder import CrossEncoder
 
 KINDS = ("query", "key", "value")
 
@@ -47,7 +48,9 @@ def _hooks(trace: Trace, layer: int, kind: str | None, edit: Callable | None) ->
 
 
 @torch.no_grad()
-def run(model: CrossEncoder, inputs: dict, edit_z: Callable | None = None, edit_projection: Callable | None = None) -> Trace:
+def run(
+    model: CrossEncoder, inputs: dict, edit_z: Callable | None = None, edit_projection: Callable | None = None
+) -> Trace:
     """Run a model on a batch. `edit_z(layer, z) -> z`; `edit_projection(layer, kind, value) -> value`."""
     trace = Trace()
     with ExitStack() as stack:
@@ -71,7 +74,10 @@ def with_columns(value: Tensor, source: Tensor, where: slice) -> Tensor:
 
 def patch_head(model: CrossEncoder, baseline: dict, source: list[Tensor], layer: int, head: int) -> Tensor:
     """Scores on the baseline with one head's z from `source`; everything after it runs freely: float [batch]."""
-    edit = lambda number, z: with_columns(z, source[number], columns(model, head)) if number == layer else z  # noqa: E731
+
+    def edit(number, z):
+        return with_columns(z, source[number], columns(model, head)) if number == layer else z
+
     return run(model, baseline, edit).scores
 
 
@@ -86,8 +92,16 @@ def path_to_score(model: CrossEncoder, baseline: dict, perturbed: dict, layer: i
     return run(model, baseline, edit).scores
 
 
-def path_to_head(model: CrossEncoder, baseline: dict, perturbed: dict, sender: tuple[int, int], receiver: tuple[int, int],
-                 kind: str, frozen: bool = True, whole_layer: bool = False) -> Tensor:
+def path_to_head(
+    model: CrossEncoder,
+    baseline: dict,
+    perturbed: dict,
+    sender: tuple[int, int],
+    receiver: tuple[int, int],
+    kind: str,
+    frozen: bool = True,
+    whole_layer: bool = False,
+) -> Tensor:
     """Scores on the baseline with the receiver's projection as the sender alone would change it (paper section 3.3).
 
     `frozen=False` and `whole_layer=True` are two mistakes, for comparison.

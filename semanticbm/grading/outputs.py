@@ -19,15 +19,26 @@ from semanticbm.grading.runner import Grade
 
 def exercise_entry(result: Result) -> dict:
     """One exercise as in the JSON file."""
-    return {"id": result.exercise.id, "number": result.exercise.number, "points": result.points,
-            "max_points": result.exercise.max_points, "status": result.status,
-            "message": "" if result.status == SOLVED else describe(result)}
+    return {
+        "id": result.exercise.id,
+        "number": result.exercise.number,
+        "points": result.points,
+        "max_points": result.exercise.max_points,
+        "status": result.status,
+        "message": "" if result.status == SOLVED else describe(result),
+    }
 
 
 def student_entry(grade: Grade) -> dict:
     """One student as in the JSON file."""
-    return {"student": grade.student, "points": grade.points, "max_points": grade.max_points, "held_out": grade.held_out,
-            "note": grade.note, "exercises": [exercise_entry(result) for result in grade.results]}
+    return {
+        "student": grade.student,
+        "points": grade.points,
+        "max_points": grade.max_points,
+        "held_out": grade.held_out,
+        "note": grade.note,
+        "exercises": [exercise_entry(result) for result in grade.results],
+    }
 
 
 def to_json(grades: list[Grade]) -> dict:
@@ -46,20 +57,35 @@ def to_csv(grades: list[Grade]) -> str:
     writer.writerow(["student", "points", "max_points", *(result.exercise.id for result in grades[0].results)])
     for grade in grades:
         name = grade.student if grade.student[:1] not in "=+-@" else f"'{grade.student}"  # no formula in a spreadsheet
-        writer.writerow([name, number(grade.points), number(grade.max_points), *(number(one.points) for one in grade.results)])
+        writer.writerow(
+            [name, number(grade.points), number(grade.max_points), *(number(one.points) for one in grade.results)]
+        )
     return text.getvalue()
 
 
 def to_gradescope(grade: Grade) -> dict:
     """Gradescope's results.json: one test for each exercise."""
-    tests = [{"name": result.exercise.id, "number": result.exercise.number, "score": result.points,
-              "max_score": result.exercise.max_points, "status": "passed" if result.status == SOLVED else "failed",
-              "output": exercise_entry(result)["message"], "visibility": "visible"} for result in grade.results]
+    tests = [
+        {
+            "name": result.exercise.id,
+            "number": result.exercise.number,
+            "score": result.points,
+            "max_score": result.exercise.max_points,
+            "status": "passed" if result.status == SOLVED else "failed",
+            "output": exercise_entry(result)["message"],
+            "visibility": "visible",
+        }
+        for result in grade.results
+    ]
     return {"score": grade.points, "output": _held_out_line(grade), "visibility": "visible", "tests": tests}
 
 
 def _held_out_line(grade: Grade) -> str:
-    return "Held-out inputs were used, too." if grade.held_out else "Graded on the visible inputs; held-out ones were not run."
+    return (
+        "Held-out inputs were used, too."
+        if grade.held_out
+        else "Graded on the visible inputs; held-out ones were not run."
+    )
 
 
 def print_table(grades: list[Grade], console: Console) -> None:
@@ -72,8 +98,12 @@ def print_table(grades: list[Grade], console: Console) -> None:
         table.add_row("all", f"{number(grades[0].points)} / {number(grades[0].max_points)}", "", style="bold")
     for grade in grades if len(grades) > 1 else ():
         solved = sum(result.status == SOLVED for result in grade.results)
-        table.add_row(grade.student, f"{number(grade.points)} / {number(grade.max_points)}",
-                      f"{solved} of {len(grade.results)}", grade.note)
+        table.add_row(
+            grade.student,
+            f"{number(grade.points)} / {number(grade.max_points)}",
+            f"{solved} of {len(grade.results)}",
+            grade.note,
+        )
     console.print(table)
     console.print(_held_out_line(grades[0]), style="dim")
 

@@ -64,5 +64,7 @@ def progress_lines(results: Iterable[Result]) -> list[str]:
 def _line(name: str, results: list[Result]) -> str:
     points, full = (sum(values) for values in zip(*((r.points, r.exercise.max_points) for r in results), strict=True))
     solved = sum(result.status == SOLVED for result in results)
-    return (f"{name:20s} {bar(points / full)} {solved:2d} of {len(results):2d} solved, "
-            f"{number(points):>4s} of {number(full)} points")
+    return (
+        f"{name:20s} {bar(points / full)} {solved:2d} of {len(results):2d} solved, "
+        f"{number(points):>4s} of {number(full)} points"
+    )

@@ -32,7 +32,10 @@ class Opaque:
 def _encode_array(array: np.ndarray):
     if array.size > MAX_NUMBERS or array.dtype.kind not in "biuf":
         return {"other": "array"}
-    return {"array": base64.b64encode(np.ascontiguousarray(array, dtype="<f8").tobytes()).decode(), "shape": array.shape}
+    return {
+        "array": base64.b64encode(np.ascontiguousarray(array, dtype="<f8").tobytes()).decode(),
+        "shape": array.shape,
+    }
 
 
 def encode(value, depth: int = 0):
@@ -84,6 +87,7 @@ class Recorder:
 
     def listen(self, source: Callable) -> Callable:
         """A source of answers that writes down what `source` returns or raises."""
+
         def recorded(args: tuple, kwargs: dict):
             try:
                 value = source(args, kwargs)
@@ -98,6 +102,7 @@ class Recorder:
                 raise
             self.write(value=encode(value))
             return value
+
         return recorded
 
 
@@ -132,4 +137,5 @@ def replay(events: list[dict], ending: str) -> Callable:
             return decode(event["value"])
         except (ValueError, TypeError, AttributeError, RecursionError):
             raise Raised("  The recorded answer cannot be read.") from None
+
     return source

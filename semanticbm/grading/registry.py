@@ -27,16 +27,19 @@ class Chapter:
     label: str
 
 
-CHAPTERS = {chapter.number: chapter for chapter in (
-    Chapter(1, "ex1_bm25", "book/01-bm25.qmd", "sec-bm25"),
-    Chapter(2, "ex2_cross_encoder", "book/02-cross-encoder.qmd", "sec-cross-encoder"),
-    Chapter(3, "ex3_attention_head", "book/03-bm25-is-an-attention-head.qmd", "sec-compiled"),
-    Chapter(4, "ex4_patching", "book/04-cutting-wires.qmd", "sec-patching"),
-    Chapter(5, "ex5_matching", "book/05-matching-heads.qmd", "sec-matching"),
-    Chapter(6, "ex6_idf", "book/06-idf-in-u0.qmd", "sec-idf"),
-    Chapter(7, "ex7_scoring", "book/07-relaying-and-scoring.qmd", "sec-scoring"),
-    Chapter(8, "ex8_semanticbm", "book/08-semanticbm.qmd", "sec-semanticbm"),
-)}
+CHAPTERS = {
+    chapter.number: chapter
+    for chapter in (
+        Chapter(1, "ex1_bm25", "book/01-bm25.qmd", "sec-bm25"),
+        Chapter(2, "ex2_cross_encoder", "book/02-cross-encoder.qmd", "sec-cross-encoder"),
+        Chapter(3, "ex3_attention_head", "book/03-bm25-is-an-attention-head.qmd", "sec-compiled"),
+        Chapter(4, "ex4_patching", "book/04-cutting-wires.qmd", "sec-patching"),
+        Chapter(5, "ex5_matching", "book/05-matching-heads.qmd", "sec-matching"),
+        Chapter(6, "ex6_idf", "book/06-idf-in-u0.qmd", "sec-idf"),
+        Chapter(7, "ex7_scoring", "book/07-relaying-and-scoring.qmd", "sec-scoring"),
+        Chapter(8, "ex8_semanticbm", "book/08-semanticbm.qmd", "sec-semanticbm"),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,11 @@ class Exercise:
 
     def check(self, points: float, *hints: str) -> Callable:
         """Decorator: add a check, named like the function below, with hints from vague to exact."""
+
         def register(run: Callable) -> Callable:
             self.checks.append(Check(run.__name__.strip("_"), points, hints, run))
             return run
+
         return register
 
 
@@ -120,6 +125,8 @@ def find(name: str | int) -> list[Exercise]:
         return of_chapter(chapter)
     found = [exercise for exercise in all_exercises() if str(name) in (exercise.id, exercise.function, exercise.number)]
     if not found:
-        raise UserError(f"no exercise is called {name!r}: use a name such as ex1_bm25.idf, a number such as 1.1, "
-                        "or a file such as ex1_bm25.")
+        raise UserError(
+            f"no exercise is called {name!r}: use a name such as ex1_bm25.idf, a number such as 1.1, "
+            "or a file such as ex1_bm25."
+        )
     return found

@@ -103,8 +103,10 @@ def number(points: float) -> str:
 def headline(result: Result) -> str:
     """One line: which exercise, how it stands, points."""
     exercise = result.exercise
-    return (f"{exercise.number} {exercise.id}: {result.status}, "
-            f"{number(result.points)} of {number(exercise.max_points)} points")
+    return (
+        f"{exercise.number} {exercise.id}: {result.status}, "
+        f"{number(result.points)} of {number(exercise.max_points)} points"
+    )
 
 
 def describe(result: Result, n_hints: int = 1) -> str:
@@ -114,8 +116,12 @@ def describe(result: Result, n_hints: int = 1) -> str:
     if result.status == TO_DO:
         lines += [f"  {exercise.goal}", f"  Write it in exercises/{exercise.file}.py; read {exercise.chapter.page}."]
     elif isinstance(problem, Failed):
-        lines += [f"  check     {result.check.name}" + (" (on a held-out input)" if result.held_out else ""),
-                  f"  called    {problem.called}", f"  returned  {problem.returned}", f"  expected  {problem.expected}"]
+        lines += [
+            f"  check     {result.check.name}" + (" (on a held-out input)" if result.held_out else ""),
+            f"  called    {problem.called}",
+            f"  returned  {problem.returned}",
+            f"  expected  {problem.expected}",
+        ]
     elif problem is not None:
         lines.append(str(problem))
     return "\n".join([*lines, *hint_lines(result, n_hints)])
@@ -126,7 +132,7 @@ def hint_lines(result: Result, n_hints: int) -> list[str]:
     hints = result.hints
     if isinstance(result.problem, Raised) and n_hints <= 1:
         return []  # the error itself says most
-    shown = hints[:max(n_hints, 1)]
+    shown = hints[: max(n_hints, 1)]
     lines = [f"  hint {place} of {len(hints)}: {hint}" for place, hint in enumerate(shown, start=1)]
     if len(hints) > len(shown):
         lines.append(f"  More: semanticbm check {result.exercise.id} --hint {len(shown) + 1}")

@@ -132,15 +132,37 @@ def isolation() -> tuple[str, ...]:
 def _environment(scratch: Path) -> dict[str, str]:
     """Nothing of the teacher's environment but what Python needs to start."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "SYSTEMROOT") if name in os.environ}
-    return kept | {"HOME": str(scratch), "TMPDIR": str(scratch), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
-                   "TOKENIZERS_PARALLELISM": "false", "MPLCONFIGDIR": str(scratch)}
+    return kept | {
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "MPLCONFIGDIR": str(scratch),
+    }
 
 
 def _start(scratch: Path, descriptor: int, exercises: list[str], variants: tuple[int, ...], limits: Limits):
     settings = json.dumps(asdict(limits) | {"exercises": exercises, "variants": variants})
-    command = [*isolation(), sys.executable, "-I", "-m", "semanticbm.grading.child", str(scratch), str(descriptor), settings]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                            pass_fds=[descriptor], env=_environment(scratch), start_new_session=True)
+    command = [
+        *isolation(),
+        sys.executable,
+        "-I",
+        "-m",
+        "semanticbm.grading.child",
+        str(scratch),
+        str(descriptor),
+        settings,
+    ]
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[descriptor],
+        env=_environment(scratch),
+        start_new_session=True,
+    )
 
 
 def _stop(process: subprocess.Popen) -> None:
@@ -189,7 +211,9 @@ def _watch(process: subprocess.Popen, listener: Listener, limits: Limits) -> str
     return "The process ended in the middle of this exercise."
 
 
-def run_once(scratch: Path, exercises: list[str], variants: tuple[int, ...], limits: Limits, recording: Recording) -> bool:
+def run_once(
+    scratch: Path, exercises: list[str], variants: tuple[int, ...], limits: Limits, recording: Recording
+) -> bool:
     """One process for some exercises. True if it got to the end; else `recording.endings` tells where it stopped."""
     reading, writing = os.pipe()
     listener = Listener(reading, limits.file_size)
@@ -246,8 +270,12 @@ def record(scratch: Path, exercises: list[Exercise], variants: tuple[int, ...], 
 def _still_open(exercise: str, recording: Recording) -> bool:
     file = exercise.partition(".")[0]
     crashes = sum(place.partition(".")[0] == file for place in recording.endings)
-    return not (exercise in recording.ended or exercise in recording.endings or file in recording.broken
-                or crashes >= CRASHES_PER_FILE)
+    return not (
+        exercise in recording.ended
+        or exercise in recording.endings
+        or file in recording.broken
+        or crashes >= CRASHES_PER_FILE
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -281,8 +309,9 @@ def grade_student(name: str, folder: Path | None, held_out: bool = False, limits
     return Grade(name, [judge(one, recording, variants, one.file in present) for one in exercises], held_out)
 
 
-def grade_students(students: dict[str, Path | None], held_out: bool = False, console=None,
-                   limits: Limits | None = None) -> list[Grade]:
+def grade_students(
+    students: dict[str, Path | None], held_out: bool = False, console=None, limits: Limits | None = None
+) -> list[Grade]:
     """Grade students one after the other, with a progress bar."""
     from rich.progress import track
 

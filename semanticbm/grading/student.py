@@ -139,5 +139,9 @@ class Live:
     def _check_inputs(self, before: list, args: tuple, kwargs: dict, value) -> None:
         for number, (old, new) in enumerate(zip(before, args, strict=True), start=1):
             if not _same(old, new):
-                raise Failed(call_text(self.name, args, kwargs), show(value), f"argument {number} unchanged",
-                             f"The function changed its argument number {number} in place. Work on a copy.")
+                raise Failed(
+                    call_text(self.name, args, kwargs),
+                    show(value),
+                    f"argument {number} unchanged",
+                    f"The function changed its argument number {number} in place. Work on a copy.",
+                )

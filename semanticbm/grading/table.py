@@ -13,8 +13,11 @@ def exercise_rows(chapter: int | str) -> str:
     number = chapter_number(chapter)
     if number is None:
         raise UserError(f"chapter {chapter!r} has no exercises: use 1 to 8, or a file such as ex1_bm25.")
-    rows = [f"| {one.number} `{one.function}` | {one.goal} | {one.difficulty} of 5 | {one.minutes} | "
-            f"{one.max_points:g} | `exercises/{one.file}.py` |" for one in of_chapter(number)]
+    rows = [
+        f"| {one.number} `{one.function}` | {one.goal} | {one.difficulty} of 5 | {one.minutes} | "
+        f"{one.max_points:g} | `exercises/{one.file}.py` |"
+        for one in of_chapter(number)
+    ]
     return "\n".join([HEADER, *rows])
 
 

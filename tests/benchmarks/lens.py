@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForPreTraining
 
-from semanticbm.cross_encoder import CrossEncoder, score_from_cls
+from semanticbm.bert import score_from_cls
+from semanticbm.cross_encoder import CrossEncoder
 
 
 def hooked_encoder(model: CrossEncoder):
@@ -24,9 +25,18 @@ def hooked_encoder(model: CrossEncoder):
 
     source = model.hf.config
     config = HookedTransformerConfig(
-        n_layers=model.n_layers, d_model=model.d_model, d_head=model.d_head, n_heads=model.n_heads,
-        d_mlp=source.intermediate_size, n_ctx=source.max_position_embeddings, eps=source.layer_norm_eps,
-        d_vocab=source.vocab_size, act_fn="gelu", attention_dir="bidirectional", device=str(model.device))
+        n_layers=model.n_layers,
+        d_model=model.d_model,
+        d_head=model.d_head,
+        n_heads=model.n_heads,
+        d_mlp=source.intermediate_size,
+        n_ctx=source.max_position_embeddings,
+        eps=source.layer_norm_eps,
+        d_vocab=source.vocab_size,
+        act_fn="gelu",
+        attention_dir="bidirectional",
+        device=str(model.device),
+    )
     with_heads = BertForPreTraining(BertConfig.from_dict(source.to_dict())).eval()  # the conversion wants all of BERT
     with_heads.bert.load_state_dict(model.hf.bert.state_dict())
     with warnings.catch_warnings():
@@ -66,8 +76,14 @@ def direct_effects(encoder, model: CrossEncoder, baseline: dict, perturbed: dict
     scores = torch.empty(model.n_layers, model.n_heads)
     for sender in range(model.n_layers):
         for head in range(model.n_heads):
-            hooks = [(f"blocks.{layer}.attn.hook_z", partial(freeze_z, baseline=z_b[layer], perturbed=z_p[layer],
-                                                             head=head if layer == sender else None))
-                     for layer in range(model.n_layers)]
+            hooks = [
+                (
+                    f"blocks.{layer}.attn.hook_z",
+                    partial(
+                        freeze_z, baseline=z_b[layer], perturbed=z_p[layer], head=head if layer == sender else None
+                    ),
+                )
+                for layer in range(model.n_layers)
+            ]
             scores[sender, head] = score(encoder, model, baseline, hooks)
     return ((scores - score_b) / (score_p - score_b)).numpy()

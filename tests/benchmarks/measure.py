@@ -27,24 +27,35 @@ from tqdm.auto import tqdm
 from transformers import BertConfig, BertForSequenceClassification
 
 from semanticbm import direct_effects, load, load_collection
-from semanticbm.cross_encoder import CrossEncoder, backbone_folder, load_tokenizer
+from semanticbm.cross_encoder import CrossEncoder
+from semanticbm.heads import all_heads
+from semanticbm.ladder import backbone_folder, load_tokenizer
 from semanticbm.matching import matching_scores
 from semanticbm.patching import read_site, record_both
-from semanticbm.path_patching import all_heads, effects_on_receivers, effects_on_score, freeze, path_to_score
+from semanticbm.path_patching import effects_on_receivers, effects_on_score, freeze, path_to_score
 from semanticbm.semantic_bm import collect_features
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("to_score", "to_receivers", "features")
 TOLERANCE = 1e-4  # largest allowed difference between contestants, as share of the full change
-MECHIR = ("not measured: MechIR 0.2.0, the newest release, requires transformers<5 and numpy<2, so it cannot share a "
-          "process with this project (transformers 5). It patches heads (activation patching), not paths.")
+MECHIR = (
+    "not measured: MechIR 0.2.0, the newest release, requires transformers<5 and numpy<2, so it cannot share a "
+    "process with this project (transformers 5). It patches heads (activation patching), not paths."
+)
 
 
 def random_model(n_layers: int = 12, seed: int = 0) -> CrossEncoder:
     """A BERT with the shape of MiniLM-L12 and random weights, wide enough that scores differ between texts."""
     torch.manual_seed(seed)
-    config = BertConfig(hidden_size=384, num_hidden_layers=n_layers, num_attention_heads=12, intermediate_size=1536,
-                        num_labels=1, initializer_range=0.08, attn_implementation="eager")
+    config = BertConfig(
+        hidden_size=384,
+        num_hidden_layers=n_layers,
+        num_attention_heads=12,
+        intermediate_size=1536,
+        num_labels=1,
+        initializer_range=0.08,
+        attn_implementation="eager",
+    )
     return CrossEncoder(BertForSequenceClassification(config), load_tokenizer(backbone_folder()), "random L12 shape")
 
 
@@ -76,8 +87,12 @@ def summary(seconds: dict[str, list[float]], fast: str) -> dict:
     result = {}
     for name, values in seconds.items():
         ratios = [value / base for value, base in zip(values, seconds[fast], strict=True)]
-        result[name] = {"seconds": statistics.median(values), "ratio": statistics.median(ratios),
-                        "ratio_range": [min(ratios), max(ratios)], "rounds": len(values)}
+        result[name] = {
+            "seconds": statistics.median(values),
+            "ratio": statistics.median(ratios),
+            "ratio_range": [min(ratios), max(ratios)],
+            "rounds": len(values),
+        }
     return result
 
 
@@ -94,8 +109,10 @@ def to_score(model: CrossEncoder, n_tokens: int, n_rounds: int, lens: bool) -> d
     """All heads -> score for one pair: fast form, textbook form, TransformerLens, two plain forwards."""
     one, other = pair_of_texts(model, n_tokens)
     inputs = [model.encode([pair]) for pair in (one, other)]
-    contestants = {"fast": lambda: direct_effects(model, one, other),
-                   "textbook": lambda: direct_effects(model, one, other, "textbook")}
+    contestants = {
+        "fast": lambda: direct_effects(model, one, other),
+        "textbook": lambda: direct_effects(model, one, other, "textbook"),
+    }
     if lens:
         import lens as transformer_lens
 
@@ -108,10 +125,15 @@ def to_score(model: CrossEncoder, n_tokens: int, n_rounds: int, lens: bool) -> d
     times = rounds(contestants, n_rounds, f"heads -> score, {model.name}")
     quick = {name: contestants[name] for name in ("fast", "two plain forwards")}
     against_plain = rounds(quick, 10 * n_rounds, "against plain forwards")
-    return {"model": model.name, "tokens": n_tokens, "senders": model.n_layers * model.n_heads,
-            "difference": differences, "times": summary(times, "fast"),
-            "against_plain": summary(against_plain, "two plain forwards"),
-            "patching_alone": patching_alone(model, inputs, n_rounds)}
+    return {
+        "model": model.name,
+        "tokens": n_tokens,
+        "senders": model.n_layers * model.n_heads,
+        "difference": differences,
+        "times": summary(times, "fast"),
+        "against_plain": summary(against_plain, "two plain forwards"),
+        "patching_alone": patching_alone(model, inputs, n_rounds),
+    }
 
 
 def patching_alone(model: CrossEncoder, inputs: list, n_rounds: int) -> dict:
@@ -120,8 +142,9 @@ def patching_alone(model: CrossEncoder, inputs: list, n_rounds: int) -> dict:
     z_b, z_p = (read_site(model, encoding) for encoding in inputs)
 
     def textbook():
-        return torch.stack([path_to_score(model, inputs[0], freeze(z_b, z_p, head, model.n_heads))
-                            for head in all_heads(model)])
+        return torch.stack(
+            [path_to_score(model, inputs[0], freeze(z_b, z_p, head, model.n_heads)) for head in all_heads(model)]
+        )
 
     contestants = {"fast": lambda: effects_on_score(model, one, other), "textbook": textbook}
     difference = float((contestants["fast"]() - (textbook() - one.scores)).abs().max())
@@ -134,37 +157,54 @@ def to_receivers(model: CrossEncoder, n_tokens: int, n_rounds: int, into: str, l
     """All earlier heads -> q, k or v of four heads of one layer: fast form and textbook form."""
     one, other = pair_of_texts(model, n_tokens)
     receivers = [(layer, head) for head in (1, 4, 7, 10)]
-    contestants = {method: partial(effects_on_receivers, model, one, other, receivers, into, method=method)
-                   for method in ("fast", "textbook")}
+    contestants = {
+        method: partial(effects_on_receivers, model, one, other, receivers, into, method=method)
+        for method in ("fast", "textbook")
+    }
     differences = agreement({name: run() for name, run in contestants.items()}, "textbook")
-    return {"model": model.name, "tokens": n_tokens, "into": into, "receivers": [f"{la}.{he}" for la, he in receivers],
-            "senders": layer * model.n_heads, "difference": differences,
-            "times": summary(rounds(contestants, n_rounds, f"heads -> heads ({into}), {model.name}"), "fast")}
+    return {
+        "model": model.name,
+        "tokens": n_tokens,
+        "into": into,
+        "receivers": [f"{la}.{he}" for la, he in receivers],
+        "senders": layer * model.n_heads,
+        "difference": differences,
+        "times": summary(rounds(contestants, n_rounds, f"heads -> heads ({into}), {model.name}"), "fast"),
+    }
 
 
 def features(model: CrossEncoder, n_rounds: int, n_queries: int = 8, depth: int = 8) -> dict:
     """SemanticBM's features of all heads against plain eager forwards over the same batches of pairs."""
     collection = load_collection("classroom")
-    run = {query: dict.fromkeys(sorted(grades)[:depth], 1.0)
-           for query, grades in list(collection.judgements.items())[:n_queries]}
-    pairs = [(collection.queries[query], collection.documents[document])
-             for query, row in run.items() for document in row]
+    run = {
+        query: dict.fromkeys(sorted(grades)[:depth], 1.0)
+        for query, grades in list(collection.judgements.items())[:n_queries]
+    }
+    pairs = [
+        (collection.queries[query], collection.documents[document]) for query, row in run.items() for document in row
+    ]
 
     def plain():
         for start in range(0, len(pairs), 16):
             model.logits(model.encode(pairs[start : start + 16]))
 
     query, documents = pairs[0][0], [document for _, document in pairs[:16]]
-    contestants = {"plain": plain, "features": lambda: collect_features(model, collection, run, depth),
-                   "plain, one batch": lambda: model.score(query, documents, 16),
-                   "matching_scores": lambda: matching_scores(model, query, documents)}
+    contestants = {
+        "plain": plain,
+        "features": lambda: collect_features(model, collection, run, depth),
+        "plain, one batch": lambda: model.score(query, documents, 16),
+        "matching_scores": lambda: matching_scores(model, query, documents),
+    }
     for contestant in contestants.values():
         contestant()
     times = rounds(contestants, n_rounds, f"features, {model.name}")
     one_batch = {name: times[name] for name in ("plain, one batch", "matching_scores")}
     many = {name: times[name] for name in ("plain", "features")}
-    return {"model": model.name, "pairs": len(pairs), "times": {**summary(many, "plain"),
-                                                                **summary(one_batch, "plain, one batch")}}
+    return {
+        "model": model.name,
+        "pairs": len(pairs),
+        "times": {**summary(many, "plain"), **summary(one_batch, "plain, one batch")},
+    }
 
 
 def machine(threads: int) -> dict:
@@ -178,22 +218,32 @@ def machine(threads: int) -> dict:
             versions[name] = "not installed"
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     chip = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return {"processor": chip, "cores": os.cpu_count(), "threads": threads, "system": platform.system(),
-            "python": platform.python_version(), "versions": versions}
+    return {
+        "processor": chip,
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
 
 
 def table(result: dict) -> str:
     """The result as lines of text."""
     lines = []
     for part in result["to_score"]:
-        lines += [f"\nall heads -> score, {part['model']}, {part['tokens']} tokens, {part['senders']} senders",
-                  *_rows(part["times"], "x fast"),
-                  f"  fast against two plain forwards: {part['against_plain']['fast']['ratio']:.2f}",
-                  f"  the patched runs alone: {part['patching_alone']['textbook']['ratio']:.1f} x fast"]
+        lines += [
+            f"\nall heads -> score, {part['model']}, {part['tokens']} tokens, {part['senders']} senders",
+            *_rows(part["times"], "x fast"),
+            f"  fast against two plain forwards: {part['against_plain']['fast']['ratio']:.2f}",
+            f"  the patched runs alone: {part['patching_alone']['textbook']['ratio']:.1f} x fast",
+        ]
     for part in result["to_receivers"]:
         receivers = ", ".join(part["receivers"])
-        lines += [f"\nheads -> {part['into']} of {receivers}, {part['model']}, {part['tokens']} tokens",
-                  *_rows(part["times"], "x fast")]
+        lines += [
+            f"\nheads -> {part['into']} of {receivers}, {part['model']}, {part['tokens']} tokens",
+            *_rows(part["times"], "x fast"),
+        ]
     for part in result["features"]:
         lines += [f"\nfeatures, {part['model']}, {part['pairs']} pairs", *_rows(part["times"], "x plain")]
     return "\n".join([*lines, f"\nTransformerLens: {result['transformer_lens']}", f"MechIR: {result['mechir']}"])
@@ -209,7 +259,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="measure these, keep the others' results")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=PARTS, help="measure these, keep the others' results"
+    )
     parser.add_argument("--quick", action="store_true", help="one round on a 3-layer model: shows that everything runs")
     parser.add_argument("--without-lens", metavar="REASON", default="", help="leave out TransformerLens, and say why")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "benchmark.json")
@@ -223,8 +275,12 @@ def measured(part: str, options: argparse.Namespace, n_rounds: int) -> list[dict
     models = [random_model(3 if options.quick else 12)] + ([] if options.quick else [load("classroom", "cpu")])
     if part == "to_score":
         return [to_score(model, options.tokens, n_rounds, not options.without_lens) for model in models]
-    return [to_receivers(model, options.tokens, n_rounds, into, layer) for model in models for into in "qv"
-            for layer in (model.n_layers - 2, model.n_layers - 1)]
+    return [
+        to_receivers(model, options.tokens, n_rounds, into, layer)
+        for model in models
+        for into in "qv"
+        for layer in (model.n_layers - 2, model.n_layers - 1)
+    ]
 
 
 def main() -> None:
@@ -233,8 +289,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     n_rounds = 1 if options.quick else options.rounds
     result = json.loads(options.out.read_text()) if set(options.parts) < set(PARTS) else {}
-    result |= {"machine": machine(options.threads), "mechir": MECHIR,
-               "transformer_lens": options.without_lens or "HookedEncoder with hooks on hook_z"}
+    result |= {
+        "machine": machine(options.threads),
+        "mechir": MECHIR,
+        "transformer_lens": options.without_lens or "HookedEncoder with hooks on hook_z",
+    }
     for part in options.parts:
         load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
         result[part] = [{**row, "load_average": load} for row in measured(part, options, n_rounds)]

@@ -29,8 +29,18 @@ def make_environment() -> str:
     packages = next(ENVIRONMENT.glob("**/site-packages"))
     parent = sysconfig.get_paths()["purelib"]
     (packages / "project.pth").write_text(f"import site; site.addsitedir({parent!r})\n", encoding="utf-8")
-    command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-               "--constraint", str(ROOT / "constraints.txt"), "--requirement", str(HERE / "requirements.txt")]
+    command = [
+        str(PYTHON),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--constraint",
+        str(ROOT / "constraints.txt"),
+        "--requirement",
+        str(HERE / "requirements.txt"),
+    ]
     print("benchmark: preparing TransformerLens in tests/benchmarks/.venv", flush=True)
     done = subprocess.run(command, capture_output=True, text=True)
     lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip gave no reason"]

@@ -18,5 +18,9 @@ def tf_factor(tf, length, avgdl, k1=1.2, b=0.75):
 
 def bm25(query, documents, idf, k1, b):
     avgdl = np.mean([len(document) for document in documents])
-    return np.array([sum(idf.get(word, 0) * tf_factor(document.count(word), len(document), avgdl, k1, b) for word in query)
-                     for document in documents])
+    return np.array(
+        [
+            sum(idf.get(word, 0) * tf_factor(document.count(word), len(document), avgdl, k1, b) for word in query)
+            for document in documents
+        ]
+    )

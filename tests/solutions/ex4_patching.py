@@ -3,7 +3,7 @@
 import nnsight
 import torch
 
-from semanticbm.cross_encoder import after_heads, layers, score_from_cls, self_attention, z_projection
+from semanticbm.bert import after_heads, layers, score_from_cls, self_attention, z_projection
 
 
 def metric(patched, baseline, perturbed):

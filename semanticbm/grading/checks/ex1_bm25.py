@@ -13,31 +13,48 @@ FILE = ExerciseFile(1)
 idf = FILE.exercise("idf", "Write Lucene's IDF: rare words weigh more, and no word weighs less than 0.", 1, 5)
 
 
-@idf.check(1, "Think of a word in one document and of a word in every second document. Which one tells you more?",
-           "Inside the logarithm, the documents *without* the word go above the line, those *with* it below.",
-           "For N = 10 and n = 1 the fraction is 9.5 / 1.5.")
+@idf.check(
+    1,
+    "Think of a word in one document and of a word in every second document. Which one tells you more?",
+    "Inside the logarithm, the documents *without* the word go above the line, those *with* it below.",
+    "For N = 10 and n = 1 the fraction is 9.5 / 1.5.",
+)
 def rare_beats_common(answer, case):
     n_documents = case.pick(20, 50, 12)
     common = answer.number(n_documents, n_documents // 2)
     rare = answer.number(n_documents, 1)
-    answer.holds(rare > common, f"more than {common:.4f}, the IDF of a word in {n_documents // 2} documents",
-                 {"The two numbers look exchanged: first comes N, the number of all documents, then n.": rare < common,
-                  "Every word gets the same weight: use the document frequency.": rare == common})
+    answer.holds(
+        rare > common,
+        f"more than {common:.4f}, the IDF of a word in {n_documents // 2} documents",
+        {
+            "The two numbers look exchanged: first comes N, the number of all documents, then n.": rare < common,
+            "Every word gets the same weight: use the document frequency.": rare == common,
+        },
+    )
 
 
-@idf.check(1, "Compare with the formula in the docstring, sign by sign.",
-           "It is the natural logarithm of 1 plus a fraction; 0.5 is added above and below the line.",
-           "idf(10, 5) = ln(1 + 5.5 / 5.5) = ln 2 = 0.6931.")
+@idf.check(
+    1,
+    "Compare with the formula in the docstring, sign by sign.",
+    "It is the natural logarithm of 1 plus a fraction; 0.5 is added above and below the line.",
+    "idf(10, 5) = ln(1 + 5.5 / 5.5) = ln 2 = 0.6931.",
+)
 def value(answer, case):
     n_documents, n = case.pick((10, 4), (17, 3), (40, 33))
     expected = {(10, 4): 0.8938178760220965, (17, 3): 1.6376087894007967, (40, 33): 0.20202662787328704}[n_documents, n]
-    answer.gives((n_documents, n), expected, {
-        "The 1 inside the logarithm is missing: this is Robertson's IDF, which turns negative.":
-            np.log((n_documents - n + 0.5) / (n + 0.5)),
-        "This is the logarithm to base 2; the book uses the natural logarithm.": expected / np.log(2),
-        "This is the logarithm to base 10; the book uses the natural logarithm.": expected / np.log(10),
-        "The two 0.5 are missing.": np.log(1 + (n_documents - n) / n),
-        "This is ln(N / n), an older IDF. Use the formula in the docstring.": np.log(n_documents / n)})
+    answer.gives(
+        (n_documents, n),
+        expected,
+        {
+            "The 1 inside the logarithm is missing: this is Robertson's IDF, which turns negative.": np.log(
+                (n_documents - n + 0.5) / (n + 0.5)
+            ),
+            "This is the logarithm to base 2; the book uses the natural logarithm.": expected / np.log(2),
+            "This is the logarithm to base 10; the book uses the natural logarithm.": expected / np.log(10),
+            "The two 0.5 are missing.": np.log(1 + (n_documents - n) / n),
+            "This is ln(N / n), an older IDF. Use the formula in the docstring.": np.log(n_documents / n),
+        },
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -51,67 +68,107 @@ def _okapi_idf(frequencies, n_documents: int, epsilon: float) -> np.ndarray:
     return np.array([okapi.idf[f"w{i}"] for i in range(len(frequencies))])
 
 
-@mended_idf.check(1, "First leave out the mending: no word here is in more than half of the documents.",
-                  "Robertson's formula has no 1 inside the logarithm.",
-                  "For N = 10 and n = 3: ln(7.5 / 3.5) = 0.7621.")
+@mended_idf.check(
+    1,
+    "First leave out the mending: no word here is in more than half of the documents.",
+    "Robertson's formula has no 1 inside the logarithm.",
+    "For N = 10 and n = 3: ln(7.5 / 3.5) = 0.7621.",
+)
 def robertson(answer, case):
     frequencies = np.array(case.pick([1, 2, 4], [1, 3, 5, 5], [2, 3]))
     n = frequencies + 0.5
-    answer.gives((frequencies, 12), _okapi_idf(frequencies, 12, 0.25), {
-        "This is Lucene's IDF: leave out the 1 inside the logarithm.": np.log1p((12.5 - frequencies) / n),
-        "The fraction is upside down.": np.log(n / (12.5 - frequencies)),
-        "This is ln(N / n): take the documents *without* the word above the line.": np.log(12 / frequencies)})
+    answer.gives(
+        (frequencies, 12),
+        _okapi_idf(frequencies, 12, 0.25),
+        {
+            "This is Lucene's IDF: leave out the 1 inside the logarithm.": np.log1p((12.5 - frequencies) / n),
+            "The fraction is upside down.": np.log(n / (12.5 - frequencies)),
+            "This is ln(N / n): take the documents *without* the word above the line.": np.log(12 / frequencies),
+        },
+    )
 
 
-@mended_idf.check(1, "Look at the words in more than half of the documents.",
-                  "A negative value is replaced by epsilon times a mean. Over which words is the mean taken?",
-                  "The mean runs over all words, the negative values included, before anything is replaced.")
+@mended_idf.check(
+    1,
+    "Look at the words in more than half of the documents.",
+    "A negative value is replaced by epsilon times a mean. Over which words is the mean taken?",
+    "The mean runs over all words, the negative values included, before anything is replaced.",
+)
 def mended(answer, case):
     frequencies, epsilon = case.pick(([1, 2, 9, 3], 0.25), ([11, 1, 7, 2, 2], 0.5), ([1, 10, 1], 0.1))
     frequencies = np.array(frequencies)
     raw = np.log((12.5 - frequencies) / (frequencies + 0.5))
-    put = lambda filler: np.where(raw < 0, filler, raw)  # noqa: E731
-    answer.gives((frequencies, 12, epsilon), _okapi_idf(frequencies, 12, epsilon), {
-        "Negative values are still there.": raw,
-        "Negative values became 0. rank-bm25 puts epsilon times the mean there.": put(0),
-        "The mean leaves out the negative values; it must include them.": put(epsilon * raw[raw >= 0].mean()),
-        "Negative values became epsilon itself; multiply it by the mean IDF.": put(epsilon),
-        "That is the whole mean: multiply it by epsilon.": put(raw.mean()),
-        "epsilon times the sum is not epsilon times the mean.": put(epsilon * raw.sum()),
-        "Negative values lost their sign. They must be replaced.": np.abs(raw)})
+
+    def put(filler):
+        return np.where(raw < 0, filler, raw)
+
+    answer.gives(
+        (frequencies, 12, epsilon),
+        _okapi_idf(frequencies, 12, epsilon),
+        {
+            "Negative values are still there.": raw,
+            "Negative values became 0. rank-bm25 puts epsilon times the mean there.": put(0),
+            "The mean leaves out the negative values; it must include them.": put(epsilon * raw[raw >= 0].mean()),
+            "Negative values became epsilon itself; multiply it by the mean IDF.": put(epsilon),
+            "That is the whole mean: multiply it by epsilon.": put(raw.mean()),
+            "epsilon times the sum is not epsilon times the mean.": put(epsilon * raw.sum()),
+            "Negative values lost their sign. They must be replaced.": np.abs(raw),
+        },
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
-tf_factor = FILE.exercise("tf_factor", "Write BM25's TF factor: saturation and length normalisation in one line.", 1, 10)
+tf_factor = FILE.exercise(
+    "tf_factor", "Write BM25's TF factor: saturation and length normalisation in one line.", 1, 10
+)
 
 
-@tf_factor.check(1, "Nothing for no occurrence, then more for each further one, but less and less.",
-                 "Is tf below the line, too? That is what makes the factor level off.",
-                 "With the usual k1 and a document of mean length: 0, 1, 1.375, ... and never 2.2.")
+@tf_factor.check(
+    1,
+    "Nothing for no occurrence, then more for each further one, but less and less.",
+    "Is tf below the line, too? That is what makes the factor level off.",
+    "With the usual k1 and a document of mean length: 0, 1, 1.375, ... and never 2.2.",
+)
 def saturates(answer, case):
     avgdl = case.pick(80.0, 12.0, 300.0)
     values = [answer.number(tf, avgdl, avgdl) for tf in (0, 1, 2, 3)]
     steps = np.diff(values)
-    answer.holds(values[0] == 0 and (steps > 0).all() and (np.diff(steps) < 0).all(),
-                 "0 for no occurrence, and a smaller step for each further one",
-                 {"Each occurrence adds the same: tf is missing below the line.": bool(np.allclose(np.diff(steps), 0)),
-                  "A word that does not occur must be worth 0.": values[0] != 0,
-                  "The value falls when the word occurs more often: is the fraction upside down?": bool((steps < 0).any())})
+    answer.holds(
+        values[0] == 0 and (steps > 0).all() and (np.diff(steps) < 0).all(),
+        "0 for no occurrence, and a smaller step for each further one",
+        {
+            "Each occurrence adds the same: tf is missing below the line.": bool(np.allclose(np.diff(steps), 0)),
+            "A word that does not occur must be worth 0.": values[0] != 0,
+            "The value falls when the word occurs more often: is the fraction upside down?": bool((steps < 0).any()),
+        },
+    )
 
 
-@tf_factor.check(1, "Compare with the formula term by term, with a document that is not of mean length.",
-                 "The length enters as |d| / avgdl, weighted by b; the rest of the bracket is 1 - b.",
-                 "tf_factor(2, 100, 80) = 2 * 2.2 / (2 + 1.2 * (0.25 + 0.75 * 1.25)) = 1.2847.")
+@tf_factor.check(
+    1,
+    "Compare with the formula term by term, with a document that is not of mean length.",
+    "The length enters as |d| / avgdl, weighted by b; the rest of the bracket is 1 - b.",
+    "tf_factor(2, 100, 80) = 2 * 2.2 / (2 + 1.2 * (0.25 + 0.75 * 1.25)) = 1.2847.",
+)
 def value_(answer, case):
     tf, length, avgdl, k1, b = case.pick((3, 100, 80, 1.2, 0.75), (2, 30, 90, 0.9, 0.4), (5, 10, 7, 2.0, 0.3))
-    factor = lambda k1, b, ratio: tf * (k1 + 1) / (tf + k1 * (1 - b + b * ratio))  # noqa: E731
-    answer.gives((tf, length, avgdl, k1, b), case.pick(1.49152542373, 1.428571428571, 2.066929133858), {
-        "The document's length makes no difference: b |d| / avgdl is missing.": factor(k1, 0, 1),
-        "k1 and b are exchanged.": factor(b, k1, length / avgdl),
-        "The ratio is upside down: it is |d| / avgdl, not avgdl / |d|.": factor(k1, b, avgdl / length),
-        "The factor k1 + 1 above the line is missing.": factor(k1, b, length / avgdl) / (k1 + 1),
-        "1 - b is missing: at b = 0 the bracket must be 1.": tf * (k1 + 1) / (tf + k1 * b * length / avgdl),
-        "b is not used: the bracket is 1 - b + b |d| / avgdl.": factor(k1, 1, length / avgdl)}, tolerance=1e-8)
+
+    def factor(k1, b, ratio):
+        return tf * (k1 + 1) / (tf + k1 * (1 - b + b * ratio))
+
+    answer.gives(
+        (tf, length, avgdl, k1, b),
+        case.pick(1.49152542373, 1.428571428571, 2.066929133858),
+        {
+            "The document's length makes no difference: b |d| / avgdl is missing.": factor(k1, 0, 1),
+            "k1 and b are exchanged.": factor(b, k1, length / avgdl),
+            "The ratio is upside down: it is |d| / avgdl, not avgdl / |d|.": factor(k1, b, avgdl / length),
+            "The factor k1 + 1 above the line is missing.": factor(k1, b, length / avgdl) / (k1 + 1),
+            "1 - b is missing: at b = 0 the bracket must be 1.": tf * (k1 + 1) / (tf + k1 * b * length / avgdl),
+            "b is not used: the bracket is 1 - b + b |d| / avgdl.": factor(k1, 1, length / avgdl),
+        },
+        tolerance=1e-8,
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -137,40 +194,71 @@ def _okapi(query, documents, weights, k1, b, avgdl=None) -> np.ndarray:
 def _present(query, documents, weights, k1, b) -> np.ndarray:
     """Wrong on purpose: a word counts once, however often it occurs."""
     avgdl = np.mean([len(document) for document in documents])
-    return np.array([sum(weights[word] * (word in document) * (k1 + 1) / (1 + k1 * (1 - b + b * len(document) / avgdl))
-                         for word in query) for document in documents])
+    return np.array(
+        [
+            sum(
+                weights[word] * (word in document) * (k1 + 1) / (1 + k1 * (1 - b + b * len(document) / avgdl))
+                for word in query
+            )
+            for document in documents
+        ]
+    )
 
 
-@bm25.check(1, "Start with a query of one word. Print tf, |d| and avgdl for the first document.",
-            "avgdl is the mean number of words of all documents, repeated words included.",
-            "The score is idf[word] times the TF factor of exercise 1.3 with tf = document.count(word).")
+@bm25.check(
+    1,
+    "Start with a query of one word. Print tf, |d| and avgdl for the first document.",
+    "avgdl is the mean number of words of all documents, repeated words included.",
+    "The score is idf[word] times the TF factor of exercise 1.3 with tf = document.count(word).",
+)
 def one_word(answer, case):
     documents, weights = _collection(case)
     k1, b = case.pick((1.2, 0.75), (0.8, 0.5), (2.0, 0.9))
     distinct = float(np.mean([len(set(document)) for document in documents]))
     tokens = [word for document in documents for word in document]
-    answer.gives((["bank"], documents, weights, k1, b), _okapi(["bank"], documents, weights, k1, b), {
-        "The IDF is missing: multiply by idf[word].": _okapi(["bank"], documents, dict.fromkeys(WORDS, 1.0), k1, b),
-        "A word that occurs twice counts like one that occurs once: use the count.":
-            _present(["bank"], documents, weights, k1, b),
-        "avgdl counts each word once; count every occurrence.": _okapi(["bank"], documents, weights, k1, b, distinct),
-        "avgdl is the total number of words; divide by the number of documents.":
-            _okapi(["bank"], documents, weights, k1, b, float(len(tokens))),
-        "The document's length is not used.": _okapi(["bank"], documents, weights, k1, 0),
-        "k1 + 1 is missing.": _okapi(["bank"], documents, weights, k1, b) / (k1 + 1)})
+    answer.gives(
+        (["bank"], documents, weights, k1, b),
+        _okapi(["bank"], documents, weights, k1, b),
+        {
+            "The IDF is missing: multiply by idf[word].": _okapi(["bank"], documents, dict.fromkeys(WORDS, 1.0), k1, b),
+            "A word that occurs twice counts like one that occurs once: use the count.": _present(
+                ["bank"], documents, weights, k1, b
+            ),
+            "avgdl counts each word once; count every occurrence.": _okapi(
+                ["bank"], documents, weights, k1, b, distinct
+            ),
+            "avgdl is the total number of words; divide by the number of documents.": _okapi(
+                ["bank"], documents, weights, k1, b, float(len(tokens))
+            ),
+            "The document's length is not used.": _okapi(["bank"], documents, weights, k1, 0),
+            "k1 + 1 is missing.": _okapi(["bank"], documents, weights, k1, b) / (k1 + 1),
+        },
+    )
 
 
-@bm25.check(2, "Now the query has four words, one of them twice, one of them in no document.",
-            "Add up over the words of the query as they stand there.",
-            "A word that stands twice in the query counts twice; a word without an IDF counts 0.")
+@bm25.check(
+    2,
+    "Now the query has four words, one of them twice, one of them in no document.",
+    "Add up over the words of the query as they stand there.",
+    "A word that stands twice in the query counts twice; a word without an IDF counts 0.",
+)
 def all_words(answer, case):
     documents, weights = _collection(case)
     query = ["bank", case.pick("river", "loan", "tree"), "bank", "zebra"]
-    score = lambda words: _okapi(words, documents, weights, 1.2, 0.75)  # noqa: E731
-    answer.gives((query, documents, weights, 1.2, 0.75), score(query), {
-        "A word that stands twice in the query must count twice.": score(list(dict.fromkeys(query))),
-        "Only the first query word is scored.": score(query[:1]),
-        "Only the best query word counts: add them up.": lambda: np.max([score([word]) for word in query], axis=0),
-        "That is the mean over the query words: add them up.": score(query) / len(query),
-        "That is the product over the query words: add them up.":
-            lambda: np.prod([score([word]) for word in query if word in weights], axis=0)})
+
+    def score(words):
+        return _okapi(words, documents, weights, 1.2, 0.75)
+
+    answer.gives(
+        (query, documents, weights, 1.2, 0.75),
+        score(query),
+        {
+            "A word that stands twice in the query must count twice.": score(list(dict.fromkeys(query))),
+            "Only the first query word is scored.": score(query[:1]),
+            "Only the best query word counts: add them up.": lambda: np.max([score([word]) for word in query], axis=0),
+            "That is the mean over the query words: add them up.": score(query) / len(query),
+            "That is the product over the query words: add them up.": lambda: np.prod(
+                [score([word]) for word in query if word in weights], axis=0
+            ),
+        },
+    )

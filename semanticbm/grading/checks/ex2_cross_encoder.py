@@ -17,69 +17,101 @@ def _pair(case) -> tuple[list[int], list[int]]:
     return case.pick(([2314, 2924], [1996, 2924, 2001]), ([7], [8, 9]), ([11, 12, 13], [14]))
 
 
-@pair_ids.check(1, "Draw the sequence on paper first. How many special tokens does it have?",
-                "[CLS] once at the start; [SEP] twice.",
-                "The order is [CLS], query, [SEP], document, [SEP].")
+@pair_ids.check(
+    1,
+    "Draw the sequence on paper first. How many special tokens does it have?",
+    "[CLS] once at the start; [SEP] twice.",
+    "The order is [CLS], query, [SEP], document, [SEP].",
+)
 def tokens(answer, case):
     query, document = _pair(case)
     returned = answer(list(query), list(document), CLS, SEP)
-    answer.holds(isinstance(returned, tuple) and len(returned) == 2, "a tuple (input_ids, token_type_ids)",
-                 {"The function returned nothing.": returned is None, "Return two lists.": True})
+    answer.holds(
+        isinstance(returned, tuple) and len(returned) == 2,
+        "a tuple (input_ids, token_type_ids)",
+        {"The function returned nothing.": returned is None, "Return two lists.": True},
+    )
     ids, right = list(returned[0]), [CLS, *query, SEP, *document, SEP]
-    answer.holds(ids == right, f"input_ids {right}", {
-        "The [SEP] between query and document is missing.": ids == [CLS, *query, *document, SEP],
-        "The last [SEP] is missing: the document ends with one, too.": ids == [CLS, *query, SEP, *document],
-        "The [CLS] at the start is missing.": ids == [*query, SEP, *document, SEP],
-        "There is a second [CLS] before the document; BERT has only one.":
-            ids == [CLS, *query, SEP, CLS, *document, SEP],
-        "The document stands before the query.": ids == [CLS, *document, SEP, *query, SEP]})
+    answer.holds(
+        ids == right,
+        f"input_ids {right}",
+        {
+            "The [SEP] between query and document is missing.": ids == [CLS, *query, *document, SEP],
+            "The last [SEP] is missing: the document ends with one, too.": ids == [CLS, *query, SEP, *document],
+            "The [CLS] at the start is missing.": ids == [*query, SEP, *document, SEP],
+            "There is a second [CLS] before the document; BERT has only one.": ids
+            == [CLS, *query, SEP, CLS, *document, SEP],
+            "The document stands before the query.": ids == [CLS, *document, SEP, *query, SEP],
+        },
+    )
 
 
-@pair_ids.check(1, "The second list tells BERT which text a token belongs to.",
-                "0 is the first text, 1 the second. [CLS] belongs to the first.",
-                "The [SEP] after the query still has type 0; the last [SEP] has type 1.")
+@pair_ids.check(
+    1,
+    "The second list tells BERT which text a token belongs to.",
+    "0 is the first text, 1 the second. [CLS] belongs to the first.",
+    "The [SEP] after the query still has type 0; the last [SEP] has type 1.",
+)
 def types(answer, case):
     query, document = _pair(case)
     n, m = len(query), len(document)
     got, right = list(answer(list(query), list(document), CLS, SEP)[1]), [0] * (n + 2) + [1] * (m + 1)
-    answer.holds(got == right, f"token_type_ids {right}", {
-        "All types are 0: the document needs type 1.": not any(got),
-        "The [SEP] after the query has type 1; it closes the query, so it has type 0.": got == [0] * (n + 1) + [1] * (m + 2),
-        "The last [SEP] has type 0; it closes the document, so it has type 1.": got == [0] * (n + 2) + [1] * m + [0],
-        "The two lists differ in length.": len(got) != n + m + 3,
-        "0 and 1 are exchanged.": got == [1 - one for one in right]})
+    answer.holds(
+        got == right,
+        f"token_type_ids {right}",
+        {
+            "All types are 0: the document needs type 1.": not any(got),
+            "The [SEP] after the query has type 1; it closes the query, so it has type 0.": got
+            == [0] * (n + 1) + [1] * (m + 2),
+            "The last [SEP] has type 0; it closes the document, so it has type 1.": got
+            == [0] * (n + 2) + [1] * m + [0],
+            "The two lists differ in length.": len(got) != n + m + 3,
+            "0 and 1 are exchanged.": got == [1 - one for one in right],
+        },
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
 spans = FILE.exercise("spans", "Find query and document in a sequence of token ids.", 2, 10)
 EDGES = {
     "[CLS] is inside the query span: it starts at 1.": lambda q, d, n: ((0, q[1]), d),
-    "The stop is the last position; as in Python's slices it must be one more.":
-        lambda q, d, n: ((q[0], q[1] - 1), (d[0], d[1] - 1)),
+    "The stop is the last position; as in Python's slices it must be one more.": lambda q, d, n: (
+        (q[0], q[1] - 1),
+        (d[0], d[1] - 1),
+    ),
     "The spans include [SEP].": lambda q, d, n: ((q[0], q[1] + 1), (d[0], d[1] + 1)),
     "The document span starts at the [SEP]; it starts one later.": lambda q, d, n: (q, (d[0] - 1, d[1])),
     "The document span ends with the sequence; padding may follow the last [SEP].": lambda q, d, n: (q, (d[0], n - 1)),
     "The document span takes in the padding: it ends at the second [SEP].": lambda q, d, n: (q, (d[0], n)),
-    "Query and document are exchanged.": lambda q, d, n: (d, q)}
+    "Query and document are exchanged.": lambda q, d, n: (d, q),
+}
 
 
 def _check_spans(answer, case, padding: int) -> None:
     n, m = case.pick((2, 3), (1, 4), (4, 2))
     ids = [CLS, *range(500, 500 + n), SEP, *range(700, 700 + m), SEP, *([PAD] * padding)]
     query, document = (1, n + 1), (n + 2, n + m + 2)
-    answer.gives((ids, SEP), (query, document), {name: wrong(query, document, len(ids)) for name, wrong in EDGES.items()})
+    answer.gives(
+        (ids, SEP), (query, document), {name: wrong(query, document, len(ids)) for name, wrong in EDGES.items()}
+    )
 
 
-@spans.check(1, "Write the positions under the tokens and read them off.",
-             "A span is (start, stop) as in Python's slices: ids[start:stop] is the text.",
-             "ids.index(sep_id) is the first [SEP]. The query is 1 to there, the document starts one after it.")
+@spans.check(
+    1,
+    "Write the positions under the tokens and read them off.",
+    "A span is (start, stop) as in Python's slices: ids[start:stop] is the text.",
+    "ids.index(sep_id) is the first [SEP]. The query is 1 to there, the document starts one after it.",
+)
 def unpadded(answer, case):
     _check_spans(answer, case, 0)
 
 
-@spans.check(1, "In a batch, shorter sequences end with padding.",
-             "Do not take the end of the sequence for the end of the document.",
-             "The document ends at the second [SEP].")
+@spans.check(
+    1,
+    "In a batch, shorter sequences end with padding.",
+    "Do not take the end of the sequence for the end of the document.",
+    "The document ends at the second [SEP].",
+)
 def padded(answer, case):
     _check_spans(answer, case, case.pick(3, 1, 5))
 
@@ -93,56 +125,83 @@ def _padded(rows, pad):
     return np.array([row + [pad] * (longest - len(row)) for row in rows])
 
 
-@pad_batch.check(1, "A batch is a rectangle. How wide must it be?",
-                 "As wide as the longest row; shorter rows are filled with the pad id on the right.",
-                 "pad_batch([[5], [6, 7]], 0)[0] = [[5, 0], [6, 7]].")
+@pad_batch.check(
+    1,
+    "A batch is a rectangle. How wide must it be?",
+    "As wide as the longest row; shorter rows are filled with the pad id on the right.",
+    "pad_batch([[5], [6, 7]], 0)[0] = [[5, 0], [6, 7]].",
+)
 def ids(answer, case):
     rows = case.pick([[5, 6, 7], [8], [9, 3]], [[4], [5, 6, 7, 8]], [[2, 3], [4, 5, 6], [7]])
     returned = answer([list(row) for row in rows], PAD)
-    answer.holds(isinstance(returned, tuple) and len(returned) == 2, "a tuple (input_ids, attention_mask)",
-                 {"Return two arrays.": True})
+    answer.holds(
+        isinstance(returned, tuple) and len(returned) == 2,
+        "a tuple (input_ids, attention_mask)",
+        {"Return two arrays.": True},
+    )
     right, shortest = _padded(rows, PAD), min(map(len, rows))
-    wrong = {"The padding stands on the left; BERT is padded on the right.":
-                 np.array([[PAD] * (right.shape[1] - len(row)) + row for row in rows]),
-             "Rows were cut to the shortest one; pad to the longest.": np.array([row[:shortest] for row in rows]),
-             "Rows are padded with 1 instead of the pad id.": _padded(rows, 1)}
+    wrong = {
+        "The padding stands on the left; BERT is padded on the right.": np.array(
+            [[PAD] * (right.shape[1] - len(row)) + row for row in rows]
+        ),
+        "Rows were cut to the shortest one; pad to the longest.": np.array([row[:shortest] for row in rows]),
+        "Rows are padded with 1 instead of the pad id.": _padded(rows, 1),
+    }
     got = returned[0]
-    answer.holds(np.array_equal(got, right), f"input_ids {right.tolist()}",
-                 {name: np.array_equal(got, value) for name, value in wrong.items()})
+    answer.holds(
+        np.array_equal(got, right),
+        f"input_ids {right.tolist()}",
+        {name: np.array_equal(got, value) for name, value in wrong.items()},
+    )
 
 
-@pad_batch.check(1, "The mask tells the model which tokens are real.",
-                 "It has the shape of the ids: 1 at real tokens, 0 at padding.",
-                 "Count the tokens of each row. Do not look for the pad id: a row may contain it.")
+@pad_batch.check(
+    1,
+    "The mask tells the model which tokens are real.",
+    "It has the shape of the ids: 1 at real tokens, 0 at padding.",
+    "Count the tokens of each row. Do not look for the pad id: a row may contain it.",
+)
 def mask(answer, case):
     rows = case.pick([[5, 0, 7], [8]], [[0], [5, 6]], [[3, 4], [0, 0, 1]])
     got = answer([list(row) for row in rows], PAD)[1]
     width = max(map(len, rows))
     right = np.array([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-    answer.holds(np.array_equal(np.asarray(got, dtype=float), right), f"attention_mask {right.tolist()}", {
-        "The mask was made by looking for the pad id, but a row contains that id. Use the lengths.":
-            np.array_equal(got, (_padded(rows, PAD) != PAD).astype(int)),
-        "1 and 0 are exchanged: 1 means a real token.": np.array_equal(got, 1 - right),
-        "The mask is 1 everywhere: padding needs 0.": bool(np.all(np.asarray(got) == 1)),
-        "The mask holds the ids. It must hold 1 and 0.": np.array_equal(got, _padded(rows, PAD))})
+    answer.holds(
+        np.array_equal(np.asarray(got, dtype=float), right),
+        f"attention_mask {right.tolist()}",
+        {
+            "The mask was made by looking for the pad id, but a row contains that id. Use the lengths.": np.array_equal(
+                got, (_padded(rows, PAD) != PAD).astype(int)
+            ),
+            "1 and 0 are exchanged: 1 means a real token.": np.array_equal(got, 1 - right),
+            "The mask is 1 everywhere: padding needs 0.": bool(np.all(np.asarray(got) == 1)),
+            "The mask holds the ids. It must hold 1 and 0.": np.array_equal(got, _padded(rows, PAD)),
+        },
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
-score_by_hand = FILE.exercise("score_by_hand", "From the last layer's vectors to the score, with pooler and classifier.", 2, 20)
+score_by_hand = FILE.exercise(
+    "score_by_hand", "From the last layer's vectors to the score, with pooler and classifier.", 2, 20
+)
 
 
 def _wrong_scores(hf, hidden) -> dict:
     import torch
 
-    head = lambda cls: hf.classifier(torch.tanh(hf.bert.pooler.dense(cls)))[..., 0]  # noqa: E731
+    def head(cls):
+        return hf.classifier(torch.tanh(hf.bert.pooler.dense(cls)))[..., 0]
+
     right = head(hidden[:, 0])
-    return {"The tanh between pooler and classifier is missing.": hf.classifier(hf.bert.pooler.dense(hidden[:, 0]))[..., 0],
-            "The pooler is missing.": hf.classifier(hidden[:, 0])[..., 0],
-            "The vectors were averaged over positions; BERT's score reads position 0 alone.": head(hidden.mean(dim=1)),
-            "This is the last position, not [CLS].": head(hidden[:, -1]),
-            "A sigmoid was applied; the score is the raw logit.": torch.sigmoid(right),
-            "Only the first pair of the batch was scored.": right[:1],
-            "The shape is [batch, 1]; take column 0 to get [batch].": right[:, None]}
+    return {
+        "The tanh between pooler and classifier is missing.": hf.classifier(hf.bert.pooler.dense(hidden[:, 0]))[..., 0],
+        "The pooler is missing.": hf.classifier(hidden[:, 0])[..., 0],
+        "The vectors were averaged over positions; BERT's score reads position 0 alone.": head(hidden.mean(dim=1)),
+        "This is the last position, not [CLS].": head(hidden[:, -1]),
+        "A sigmoid was applied; the score is the raw logit.": torch.sigmoid(right),
+        "Only the first pair of the batch was scored.": right[:1],
+        "The shape is [batch, 1]; take column 0 to get [batch].": right[:, None],
+    }
 
 
 def _check_score(answer, case, n_pairs: int) -> None:
@@ -151,18 +210,26 @@ def _check_score(answer, case, n_pairs: int) -> None:
     model, (inputs, _) = case.model(), case.pairs(n_pairs)
     with torch.no_grad():
         hidden = model.hf.bert(**inputs).last_hidden_state
-        answer.gives((model.hf, hidden), model.hf(**inputs).logits[:, 0], _wrong_scores(model.hf, hidden), tolerance=1e-5)
+        answer.gives(
+            (model.hf, hidden), model.hf(**inputs).logits[:, 0], _wrong_scores(model.hf, hidden), tolerance=1e-5
+        )
 
 
-@score_by_hand.check(1, "Which position does the score read?",
-                     "hf.bert.pooler.dense, then tanh, then hf.classifier, on hidden[:, 0].",
-                     "hf.classifier returns [batch, 1]; the score is its column 0.")
+@score_by_hand.check(
+    1,
+    "Which position does the score read?",
+    "hf.bert.pooler.dense, then tanh, then hf.classifier, on hidden[:, 0].",
+    "hf.classifier returns [batch, 1]; the score is its column 0.",
+)
 def one_pair(answer, case):
     _check_score(answer, case, 1)
 
 
-@score_by_hand.check(2, "Now the batch has several pairs.",
-                     "Keep the batch axis: hidden[:, 0] is [batch, d_model].",
-                     "The result has one score a pair: shape [batch].")
+@score_by_hand.check(
+    2,
+    "Now the batch has several pairs.",
+    "Keep the batch axis: hidden[:, 0] is [batch, d_model].",
+    "The result has one score a pair: shape [batch].",
+)
 def batch(answer, case):
     _check_score(answer, case, case.pick(3, 2, 4))

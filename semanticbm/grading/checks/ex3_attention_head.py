@@ -20,31 +20,43 @@ match_share = FILE.exercise("match_share", "The share of attention that falls on
 
 def _share_mistakes(tf, length, beta, sink) -> dict:
     match, others, rest = tf * np.exp(beta), length - tf, np.exp(sink)
-    return {"The copies compete, too: their weight belongs below the line as well.": match / (others + rest),
-            "The sink is missing below the line.": match / (match + others),
-            "The other words are |d| - tf; the copies were counted twice.": match / (match + length + rest),
-            "The sink's logit s was not exponentiated.": match / (match + others + sink),
-            "beta was not exponentiated: a copy weighs e^beta.": tf * beta / (tf * beta + others + rest),
-            "Only one copy is above the line: there are tf of them.": np.exp(beta) / (match + others + rest)}
+    return {
+        "The copies compete, too: their weight belongs below the line as well.": match / (others + rest),
+        "The sink is missing below the line.": match / (match + others),
+        "The other words are |d| - tf; the copies were counted twice.": match / (match + length + rest),
+        "The sink's logit s was not exponentiated.": match / (match + others + sink),
+        "beta was not exponentiated: a copy weighs e^beta.": tf * beta / (tf * beta + others + rest),
+        "Only one copy is above the line: there are tf of them.": np.exp(beta) / (match + others + rest),
+    }
 
 
-@match_share.check(1, "The share is a part of the whole: it cannot exceed 1, and it is 0 without a copy.",
-                   "Everything above the line must stand below it, too.",
-                   "Below the line: tf e^beta for the copies, |d| - tf for the others, e^s for the sink.")
+@match_share.check(
+    1,
+    "The share is a part of the whole: it cannot exceed 1, and it is 0 without a copy.",
+    "Everything above the line must stand below it, too.",
+    "Below the line: tf e^beta for the copies, |d| - tf for the others, e^s for the sink.",
+)
 def is_a_share(answer, case):
     length, beta, sink = case.pick((20, 3.0, 1.0), (9, 2.0, 0.5), (60, 4.0, 2.0))
     shares = [answer.number(tf, length, beta, sink) for tf in (0, 2, 8)]
     mistakes = _share_mistakes(8, length, beta, sink)
-    answer.holds(shares[0] == 0 and shares[0] < shares[1] < shares[2] < 1, "a number between 0 and 1 that grows with tf",
-                 {name: bool(np.isclose(shares[2], value)) for name, value in mistakes.items()})
+    answer.holds(
+        shares[0] == 0 and shares[0] < shares[1] < shares[2] < 1,
+        "a number between 0 and 1 that grows with tf",
+        {name: bool(np.isclose(shares[2], value)) for name, value in mistakes.items()},
+    )
 
 
-@match_share.check(1, "Work out the three weights for one example by hand.",
-                   "The logits are beta for a copy, 0 for another word, s for the sink. e^0 is 1.",
-                   "match_share(2, 80, ln 89.9, ln 26.7) = 179.8 / (179.8 + 78 + 26.7) = 0.632.")
+@match_share.check(
+    1,
+    "Work out the three weights for one example by hand.",
+    "The logits are beta for a copy, 0 for another word, s for the sink. e^0 is 1.",
+    "match_share(2, 80, ln 89.9, ln 26.7) = 179.8 / (179.8 + 78 + 26.7) = 0.632.",
+)
 def value(answer, case):
-    args, expected = case.pick(((2, 10, 2.5, 1.5), 0.661253331660), ((1, 50, 4.0, 2.0), 0.491931925633),
-                               ((4, 9, 1.0, 0.5), 0.620546813961))
+    args, expected = case.pick(
+        ((2, 10, 2.5, 1.5), 0.661253331660), ((1, 50, 4.0, 2.0), 0.491931925633), ((4, 9, 1.0, 0.5), 0.620546813961)
+    )
     answer.gives(args, expected, _share_mistakes(*args), tolerance=1e-7)
 
 
@@ -52,48 +64,71 @@ def value(answer, case):
 logits_for = FILE.exercise("logits_for", "From BM25's k1 and b to the two logits of an attention head.", 3, 20)
 
 
-@logits_for.check(1, "How much must a copy stand out so that one copy gives what BM25 gives?",
-                  "Compare the two fractions of the chapter: 1 + avgdl / (k1 b) is the weight of a copy.",
-                  "The logit is the logarithm of the weight: beta = ln(1 + avgdl / (k1 b)).")
+@logits_for.check(
+    1,
+    "How much must a copy stand out so that one copy gives what BM25 gives?",
+    "Compare the two fractions of the chapter: 1 + avgdl / (k1 b) is the weight of a copy.",
+    "The logit is the logarithm of the weight: beta = ln(1 + avgdl / (k1 b)).",
+)
 def beta(answer, case):
     k1, b, avgdl = _settings(case)
     got = float(answer.array(k1, b, avgdl, shape=(2,))[0])
-    wrong = {"The 1 inside the logarithm is missing.": np.log(avgdl / (k1 * b)),
-             "This is the weight of a copy; the logit is its logarithm.": 1 + avgdl / (k1 * b),
-             "b is missing in beta.": np.log(1 + avgdl / k1), "k1 is missing in beta.": np.log(1 + avgdl / b),
-             "k1 and b are multiplied by avgdl instead of dividing it.": np.log(1 + avgdl * k1 * b),
-             "The two logits stand in the wrong order: beta comes first.": np.log(avgdl * (1 - b) / b)}
+    wrong = {
+        "The 1 inside the logarithm is missing.": np.log(avgdl / (k1 * b)),
+        "This is the weight of a copy; the logit is its logarithm.": 1 + avgdl / (k1 * b),
+        "b is missing in beta.": np.log(1 + avgdl / k1),
+        "k1 is missing in beta.": np.log(1 + avgdl / b),
+        "k1 and b are multiplied by avgdl instead of dividing it.": np.log(1 + avgdl * k1 * b),
+        "The two logits stand in the wrong order: beta comes first.": np.log(avgdl * (1 - b) / b),
+    }
     right = np.log1p(avgdl / (k1 * b))
-    answer.holds(abs(got - right) < 1e-9, f"beta = {right:.6f}", {text: np.isclose(got, one) for text, one in wrong.items()})
+    answer.holds(
+        abs(got - right) < 1e-9, f"beta = {right:.6f}", {text: np.isclose(got, one) for text, one in wrong.items()}
+    )
 
 
-@logits_for.check(1, "The sink stands for the part of the competition that is not document.",
-                  "With a small b the length should not matter: the sink must be heavy.",
-                  "sink = ln(avgdl (1 - b) / b).")
+@logits_for.check(
+    1,
+    "The sink stands for the part of the competition that is not document.",
+    "With a small b the length should not matter: the sink must be heavy.",
+    "sink = ln(avgdl (1 - b) / b).",
+)
 def sink(answer, case):
     k1, b, avgdl = _settings(case)
     got = float(answer.array(k1, b, avgdl, shape=(2,))[1])
-    wrong = {"The fraction is upside down: a small b needs a heavy sink.": np.log(avgdl * b / (1 - b)),
-             "avgdl is missing in the sink.": np.log((1 - b) / b),
-             "This is the weight of the sink; the logit is its logarithm.": avgdl * (1 - b) / b,
-             "1 - b is missing above the line.": np.log(avgdl / b),
-             "The sink does not depend on k1.": np.log(avgdl * (1 - b) / (k1 * b)),
-             "b is missing below the line.": np.log(avgdl * (1 - b))}
+    wrong = {
+        "The fraction is upside down: a small b needs a heavy sink.": np.log(avgdl * b / (1 - b)),
+        "avgdl is missing in the sink.": np.log((1 - b) / b),
+        "This is the weight of the sink; the logit is its logarithm.": avgdl * (1 - b) / b,
+        "1 - b is missing above the line.": np.log(avgdl / b),
+        "The sink does not depend on k1.": np.log(avgdl * (1 - b) / (k1 * b)),
+        "b is missing below the line.": np.log(avgdl * (1 - b)),
+    }
     right = np.log(avgdl * (1 - b) / b)
-    answer.holds(abs(got - right) < 1e-9, f"sink = {right:.6f}", {text: np.isclose(got, one) for text, one in wrong.items()})
+    answer.holds(
+        abs(got - right) < 1e-9, f"sink = {right:.6f}", {text: np.isclose(got, one) for text, one in wrong.items()}
+    )
 
 
-@logits_for.check(1, "What becomes of the sink at b = 1?",
-                  "At b = 1 all competition is document: the sink weighs 0.",
-                  "The logarithm of 0 is minus infinity: return -inf for the sink, without an error.")
+@logits_for.check(
+    1,
+    "What becomes of the sink at b = 1?",
+    "At b = 1 all competition is document: the sink weighs 0.",
+    "The logarithm of 0 is minus infinity: return -inf for the sink, without an error.",
+)
 def b_is_one(answer, case):
     k1, _, avgdl = _settings(case)
     with np.errstate(divide="ignore"):
         got = answer.array(k1, 1.0, avgdl, shape=(2,))
-    answer.holds(got[1] == -np.inf and np.isfinite(got[0]), "a finite beta, and -inf for the sink",
-                 {"A logit of 0 still has weight e^0 = 1. The sink must weigh nothing.": got[1] == 0,
-                  "A finite logit still has some weight. The sink must weigh nothing.": bool(np.isfinite(got[1])),
-                  "The sign is wrong: an infinite logit takes all attention.": got[1] == np.inf})
+    answer.holds(
+        got[1] == -np.inf and np.isfinite(got[0]),
+        "a finite beta, and -inf for the sink",
+        {
+            "A logit of 0 still has weight e^0 = 1. The sink must weigh nothing.": got[1] == 0,
+            "A finite logit still has some weight. The sink must weigh nothing.": bool(np.isfinite(got[1])),
+            "The sign is wrong: an infinite logit takes all attention.": got[1] == np.inf,
+        },
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -105,34 +140,53 @@ def _logits(case):
     return np.log1p(avgdl / (k1 * b)), np.log(avgdl * (1 - b) / b), avgdl, k1, b
 
 
-@read_k1_b.check(1, "Solve the equation of the sink for b first.",
-                 "e^s = avgdl (1 - b) / b. Multiply by b.",
-                 "b = avgdl / (avgdl + e^s).")
+@read_k1_b.check(
+    1,
+    "Solve the equation of the sink for b first.",
+    "e^s = avgdl (1 - b) / b. Multiply by b.",
+    "b = avgdl / (avgdl + e^s).",
+)
 def reads_b(answer, case):
     beta, sink, avgdl, _, right = _logits(case)
     got = float(answer.array(beta, sink, avgdl, shape=(2,))[1])
-    answer.holds(abs(got - right) < 1e-9, f"b = {right}", {
-        "This is 1 - b: the document's part goes above the line.": np.isclose(got, 1 - right),
-        "s was not exponentiated.": np.isclose(got, avgdl / (avgdl + sink)),
-        "This comes from beta; b is read off the sink.": np.isclose(got, avgdl / (avgdl + np.exp(beta))),
-        "k1 and b stand in the wrong order: return (k1, b).": np.isclose(got, avgdl / (right * np.expm1(beta)))})
+    answer.holds(
+        abs(got - right) < 1e-9,
+        f"b = {right}",
+        {
+            "This is 1 - b: the document's part goes above the line.": np.isclose(got, 1 - right),
+            "s was not exponentiated.": np.isclose(got, avgdl / (avgdl + sink)),
+            "This comes from beta; b is read off the sink.": np.isclose(got, avgdl / (avgdl + np.exp(beta))),
+            "k1 and b stand in the wrong order: return (k1, b).": np.isclose(got, avgdl / (right * np.expm1(beta))),
+        },
+    )
 
 
-@read_k1_b.check(1, "Now that b is known, solve the equation of beta for k1.",
-                 "e^beta = 1 + avgdl / (k1 b).",
-                 "k1 = avgdl / (b (e^beta - 1)).")
+@read_k1_b.check(
+    1,
+    "Now that b is known, solve the equation of beta for k1.",
+    "e^beta = 1 + avgdl / (k1 b).",
+    "k1 = avgdl / (b (e^beta - 1)).",
+)
 def reads_k1(answer, case):
     beta, sink, avgdl, right, b = _logits(case)
     got = float(answer.array(beta, sink, avgdl, shape=(2,))[0])
-    answer.holds(abs(got - right) < 1e-9, f"k1 = {right}", {
-        "The 1 is missing: it is e^beta - 1.": np.isclose(got, avgdl / (b * np.exp(beta))),
-        "b is missing below the line.": np.isclose(got, right * b),
-        "beta was not exponentiated.": np.isclose(got, avgdl / (b * beta)) or np.isclose(got, avgdl / (b * (beta - 1))),
-        "The fraction is upside down.": np.isclose(got, 1 / right)})
+    answer.holds(
+        abs(got - right) < 1e-9,
+        f"k1 = {right}",
+        {
+            "The 1 is missing: it is e^beta - 1.": np.isclose(got, avgdl / (b * np.exp(beta))),
+            "b is missing below the line.": np.isclose(got, right * b),
+            "beta was not exponentiated.": np.isclose(got, avgdl / (b * beta))
+            or np.isclose(got, avgdl / (b * (beta - 1))),
+            "The fraction is upside down.": np.isclose(got, 1 / right),
+        },
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
-attention_row = FILE.exercise("attention_row", "One row of an attention head that computes BM25 with a given k1 and b.", 3, 30)
+attention_row = FILE.exercise(
+    "attention_row", "One row of an attention head that computes BM25 with a given k1 and b.", 3, 30
+)
 
 
 def _row(query_id, document, k1, b, avgdl) -> np.ndarray:
@@ -146,25 +200,39 @@ def _document(case) -> tuple[int, list[int]]:
     return document[2], document
 
 
-@attention_row.check(1, "A row of attention adds up to 1.",
-                     "The row has one number for the sink, then one for each document token.",
-                     "Logits: s for the sink, beta for a token equal to the query's, 0 for another; then softmax.")
+@attention_row.check(
+    1,
+    "A row of attention adds up to 1.",
+    "The row has one number for the sink, then one for each document token.",
+    "Logits: s for the sink, beta for a token equal to the query's, 0 for another; then softmax.",
+)
 def is_a_distribution(answer, case):
     query_id, document = _document(case)
     k1, b, avgdl = _settings(case)
     row = answer(query_id, list(document), k1, b, avgdl)
     size = np.size(np.asarray(row)) if row is not None else 0
-    answer.holds(size == len(document) + 1, f"{len(document) + 1} numbers",
-                 {"The sink is missing: it comes first.": size == len(document), "The function returned nothing.": size == 0})
+    answer.holds(
+        size == len(document) + 1,
+        f"{len(document) + 1} numbers",
+        {"The sink is missing: it comes first.": size == len(document), "The function returned nothing.": size == 0},
+    )
     row = np.asarray(row, dtype=float)
-    answer.holds(bool((row >= 0).all()) and abs(row.sum() - 1) < 1e-6, "numbers from 0 to 1 that add up to 1", {
-        "These are logits: take the softmax.": bool((row == 0).any() or (row < 0).any()),
-        "These are e^logit: divide by their sum.": bool(row.sum() > 1.5)})
+    answer.holds(
+        bool((row >= 0).all()) and abs(row.sum() - 1) < 1e-6,
+        "numbers from 0 to 1 that add up to 1",
+        {
+            "These are logits: take the softmax.": bool((row == 0).any() or (row < 0).any()),
+            "These are e^logit: divide by their sum.": bool(row.sum() > 1.5),
+        },
+    )
 
 
-@attention_row.check(3, "Multiply the mass on the copies by (k1 + 1)(1 - e^-beta) and compare with the TF factor.",
-                     "Check each logit against exercise 3.2; the sink is the first number of the row.",
-                     "With k1 = 1.2, b = 0.75, avgdl = 80, a copy weighs 89.9, another word 1, the sink 26.7.")
+@attention_row.check(
+    3,
+    "Multiply the mass on the copies by (k1 + 1)(1 - e^-beta) and compare with the TF factor.",
+    "Check each logit against exercise 3.2; the sink is the first number of the row.",
+    "With k1 = 1.2, b = 0.75, avgdl = 80, a copy weighs 89.9, another word 1, the sink 26.7.",
+)
 def is_bm25(answer, case):
     query_id, document = _document(case)
     k1, b, avgdl = _settings(case)
@@ -172,15 +240,22 @@ def is_bm25(answer, case):
     no_sink = np.r_[0, right[1:]] / right[1:].sum()
     flat = np.exp(np.r_[1 / 1, [float(token == query_id) for token in document]])
     own = _row(query_id, document, k1, b, float(len(document)))
-    answer.gives((query_id, list(document), k1, b, avgdl), right, {
-        "The sink stands last: it comes first, like [CLS].": np.r_[right[1:], right[0]],
-        "k1 and b are exchanged.": lambda: _row(query_id, document, b, k1, avgdl),
-        "The sink has no weight; its logit is ln(avgdl (1 - b) / b).": no_sink,
-        "The sink has logit 0, like another word.": lambda: _with_sink(right, 1.0),
-        "The weights do not depend on k1 and b: set the logits from them.": flat / flat.sum(),
-        "avgdl is the mean length of all documents, not the length of this one.": own,
-        "The token itself is compared with the wrong side: others got the logit of a copy.":
-            lambda: _opposite(query_id, document, k1, b, avgdl)}, tolerance=1e-7)
+    answer.gives(
+        (query_id, list(document), k1, b, avgdl),
+        right,
+        {
+            "The sink stands last: it comes first, like [CLS].": np.r_[right[1:], right[0]],
+            "k1 and b are exchanged.": lambda: _row(query_id, document, b, k1, avgdl),
+            "The sink has no weight; its logit is ln(avgdl (1 - b) / b).": no_sink,
+            "The sink has logit 0, like another word.": lambda: _with_sink(right, 1.0),
+            "The weights do not depend on k1 and b: set the logits from them.": flat / flat.sum(),
+            "avgdl is the mean length of all documents, not the length of this one.": own,
+            "The token itself is compared with the wrong side: others got the logit of a copy.": lambda: _opposite(
+                query_id, document, k1, b, avgdl
+            ),
+        },
+        tolerance=1e-7,
+    )
 
 
 def _with_sink(row: np.ndarray, weight: float) -> np.ndarray:
@@ -205,28 +280,41 @@ def _scoring_case(case):
 
 def _scoring_mistakes(idf, share, sink) -> dict:
     soft = np.exp(idf) / (np.exp(idf).sum() + np.exp(sink))
-    return {"The logits are idf; they must be ln idf, so that the weights are idf.": float(soft @ share),
-            "The words were averaged without the IDF.": float(share.mean()),
-            "This is the sum; attention divides by the sum of all weights.": float(idf @ share),
-            "The sink has no weight: its e^s belongs below the line.": float(idf @ share / idf.sum()),
-            "The sink's logit was not exponentiated.": float(idf @ share / (idf.sum() + sink)),
-            "The sink carries no value: it must not add to the sum.":
-                float((idf @ share + np.exp(sink)) / (idf.sum() + np.exp(sink))),
-            "The IDF appears squared: the weights already hold it.": float(idf**2 @ share / (idf.sum() + np.exp(sink)))}
+    return {
+        "The logits are idf; they must be ln idf, so that the weights are idf.": float(soft @ share),
+        "The words were averaged without the IDF.": float(share.mean()),
+        "This is the sum; attention divides by the sum of all weights.": float(idf @ share),
+        "The sink has no weight: its e^s belongs below the line.": float(idf @ share / idf.sum()),
+        "The sink's logit was not exponentiated.": float(idf @ share / (idf.sum() + sink)),
+        "The sink carries no value: it must not add to the sum.": float(
+            (idf @ share + np.exp(sink)) / (idf.sum() + np.exp(sink))
+        ),
+        "The IDF appears squared: the weights already hold it.": float(idf**2 @ share / (idf.sum() + np.exp(sink))),
+    }
 
 
-@scoring_head.check(1, "First with a sink so light that it does not count.",
-                    "The weights are e^(ln idf) = idf, divided by their sum.",
-                    "The result is sum(idf * share) / (sum(idf) + e^sink).")
+@scoring_head.check(
+    1,
+    "First with a sink so light that it does not count.",
+    "The weights are e^(ln idf) = idf, divided by their sum.",
+    "The result is sum(idf * share) / (sum(idf) + e^sink).",
+)
 def light_sink(answer, case):
     idf, share = _scoring_case(case)
-    answer.gives((idf, share, -40.0), float(np.average(share, weights=idf)), _scoring_mistakes(idf, share, -40.0) |
-                 {"The sink has no weight: its e^s belongs below the line.": np.nan}, tolerance=1e-7)
+    answer.gives(
+        (idf, share, -40.0),
+        float(np.average(share, weights=idf)),
+        _scoring_mistakes(idf, share, -40.0) | {"The sink has no weight: its e^s belongs below the line.": np.nan},
+        tolerance=1e-7,
+    )
 
 
-@scoring_head.check(2, "Now the sink counts. It takes attention and gives nothing.",
-                    "e^sink goes below the line, nothing above it.",
-                    "For idf [2, 1], share [0.5, 1] and sink ln 7: 2 / (3 + 7) = 0.2.")
+@scoring_head.check(
+    2,
+    "Now the sink counts. It takes attention and gives nothing.",
+    "e^sink goes below the line, nothing above it.",
+    "For idf [2, 1], share [0.5, 1] and sink ln 7: 2 / (3 + 7) = 0.2.",
+)
 def heavy_sink(answer, case):
     idf, share = _scoring_case(case)
     sink = case.pick(2.0, 0.7, 3.1)

@@ -24,21 +24,28 @@ def _attention(case, n_layers: int, n_heads: int, query: int, document: int):
 def _score_mistakes(attention, query, document) -> dict:
     rows = attention[:, :, query[0] : query[1]]
     right = rows[..., document[0] : document[1]].sum(-1)
-    return {"Rows and columns are exchanged: row i is the token that looks, column j the one looked at.":
-                attention[:, :, document[0] : document[1], query[0] : query[1]].sum(-2),
-            "The last [SEP] is included: the document span ends before it.": rows[..., document[0] : document[1] + 1].sum(-1),
-            "The [SEP] before the document is included.": rows[..., document[0] - 1 : document[1]].sum(-1),
-            "This is the mean over the document; the matching score is the sum.": right / (document[1] - document[0]),
-            "The heads were averaged: keep the axes layer and head.": right.mean(1),
-            "This adds up over the query tokens; keep one number for each.": right.sum(-1),
-            "This looks at the query side of [SEP], not at the document.": rows[..., query[0] : query[1]].sum(-1),
-            "This is the largest attention; the matching score is the sum.":
-                rows[..., document[0] : document[1]].max(-1)}
+    return {
+        "Rows and columns are exchanged: row i is the token that looks, column j the one looked at.": attention[
+            :, :, document[0] : document[1], query[0] : query[1]
+        ].sum(-2),
+        "The last [SEP] is included: the document span ends before it.": rows[..., document[0] : document[1] + 1].sum(
+            -1
+        ),
+        "The [SEP] before the document is included.": rows[..., document[0] - 1 : document[1]].sum(-1),
+        "This is the mean over the document; the matching score is the sum.": right / (document[1] - document[0]),
+        "The heads were averaged: keep the axes layer and head.": right.mean(1),
+        "This adds up over the query tokens; keep one number for each.": right.sum(-1),
+        "This looks at the query side of [SEP], not at the document.": rows[..., query[0] : query[1]].sum(-1),
+        "This is the largest attention; the matching score is the sum.": rows[..., document[0] : document[1]].max(-1),
+    }
 
 
-@matching_score.check(1, "Which axis looks, and which one is looked at?",
-                      "attention[layer, head, i, j]: token i looks at token j. Rows of the query, columns of the document.",
-                      "Sum over j from document_span[0] up to, but not including, document_span[1].")
+@matching_score.check(
+    1,
+    "Which axis looks, and which one is looked at?",
+    "attention[layer, head, i, j]: token i looks at token j. Rows of the query, columns of the document.",
+    "Sum over j from document_span[0] up to, but not including, document_span[1].",
+)
 def one_head(answer, case):
     args = _attention(case, 1, 1, *case.pick((3, 5), (2, 7), (4, 4)))
     weights, (first, last), (start, stop) = args
@@ -47,9 +54,12 @@ def one_head(answer, case):
     answer.gives(args, np.array(right), wrong)
 
 
-@matching_score.check(2, "Now several layers and heads.",
-                      "The result has the axes layer, head, query token.",
-                      "attention[:, :, rows, columns].sum(axis=-1), with slices for rows and columns.")
+@matching_score.check(
+    2,
+    "Now several layers and heads.",
+    "The result has the axes layer, head, query token.",
+    "attention[:, :, rows, columns].sum(axis=-1), with slices for rows and columns.",
+)
 def all_heads(answer, case):
     args = _attention(case, *case.pick((2, 3, 2, 4), (3, 2, 4, 6), (1, 4, 3, 3)))
     weights, (first, last), (start, stop) = args
@@ -68,20 +78,30 @@ def _curves(case, sizes, steps):
 
 def _curve_mistakes(curves) -> dict:
     means = np.stack([one.mean(0) for one in curves])
-    return {"All documents were thrown together, so a query with many documents counts more. Average inside each query first.":
-                np.concatenate(curves).mean(0),
-            "The documents are not averaged: only the first of each query is used.":
-                np.mean([one[0] for one in curves], axis=0),
-            "The value at no copy was taken off: return the curve itself.": means.mean(0) - means.mean(0)[0],
-            "This is the sum over queries; take the mean.": means.sum(0),
-            "This is the median over queries; take the mean.": np.median(means, axis=0),
-            "The average runs over the wrong axis: one number for each count of copies is wanted.":
-                np.array([one.mean() for one in curves])}
+    thrown_together = (
+        "All documents were thrown together, so a query with many documents counts more. "
+        "Average inside each query first."
+    )
+    return {
+        thrown_together: np.concatenate(curves).mean(0),
+        "The documents are not averaged: only the first of each query is used.": np.mean(
+            [one[0] for one in curves], axis=0
+        ),
+        "The value at no copy was taken off: return the curve itself.": means.mean(0) - means.mean(0)[0],
+        "This is the sum over queries; take the mean.": means.sum(0),
+        "This is the median over queries; take the mean.": np.median(means, axis=0),
+        "The average runs over the wrong axis: one number for each count of copies is wanted.": np.array(
+            [one.mean() for one in curves]
+        ),
+    }
 
 
-@mean_curve.check(1, "First every query has two documents.",
-                  "One curve for each query, then the mean of these curves.",
-                  "np.mean([curve.mean(axis=0) for curve in curves], axis=0).")
+@mean_curve.check(
+    1,
+    "First every query has two documents.",
+    "One curve for each query, then the mean of these curves.",
+    "np.mean([curve.mean(axis=0) for curve in curves], axis=0).",
+)
 def equal_groups(answer, case):
     curves = _curves(case, [2] * case.pick(3, 4, 5), case.pick(6, 4, 5))
     right = sum(one[0] / 2 + one[1] / 2 for one in curves) / len(curves)
@@ -89,9 +109,12 @@ def equal_groups(answer, case):
     answer.gives((curves,), right, wrong)
 
 
-@mean_curve.check(1, "Now one query has many documents and another only one.",
-                  "Queries are the unit: each counts the same.",
-                  "Average the documents of each query first, and the queries afterwards.")
+@mean_curve.check(
+    1,
+    "Now one query has many documents and another only one.",
+    "Queries are the unit: each counts the same.",
+    "Average the documents of each query first, and the queries afterwards.",
+)
 def unequal_groups(answer, case):
     curves = _curves(case, case.pick((1, 6, 2), (5, 1), (1, 2, 9, 1)), 5)
     right = sum(sum(one) / len(one) for one in curves) / len(curves)
@@ -99,7 +122,9 @@ def unequal_groups(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-same_token_auc = FILE.exercise("same_token_auc", "Does a query token prefer its own copies? Measure it by an AUC.", 3, 20)
+same_token_auc = FILE.exercise(
+    "same_token_auc", "Does a query token prefer its own copies? Measure it by an AUC.", 3, 20
+)
 
 
 def _auc_mistakes(attention, ids, query_id) -> dict:
@@ -107,21 +132,28 @@ def _auc_mistakes(attention, ids, query_id) -> dict:
     copies, others = np.asarray(attention)[same], np.asarray(attention)[~same]
     greater, equal = copies[:, None] > others, copies[:, None] == others
     right = (greater + 0.5 * equal).mean()
-    return {"Ties count as lost; they count one half.": greater.mean(),
-            "Ties count as won; they count one half.": (greater | equal).mean(),
-            "The groups are exchanged: a copy above another token is a win.": 1 - right,
-            "This is a share of attention; the AUC compares pairs of tokens.": copies.sum() / attention.sum(),
-            "This compares the two means; the AUC compares every copy with every other token.":
-                float(copies.mean() > others.mean()),
-            "Only the best copy is compared; use all copies.": (copies.max() > others).mean(),
-            "Copies were compared with all tokens, themselves included.":
-                np.mean((copies[:, None] > attention) + 0.5 * (copies[:, None] == attention)),
-            "This is the difference of the means.": copies.mean() - others.mean()}
+    return {
+        "Ties count as lost; they count one half.": greater.mean(),
+        "Ties count as won; they count one half.": (greater | equal).mean(),
+        "The groups are exchanged: a copy above another token is a win.": 1 - right,
+        "This is a share of attention; the AUC compares pairs of tokens.": copies.sum() / attention.sum(),
+        "This compares the two means; the AUC compares every copy with every other token.": float(
+            copies.mean() > others.mean()
+        ),
+        "Only the best copy is compared; use all copies.": (copies.max() > others).mean(),
+        "Copies were compared with all tokens, themselves included.": np.mean(
+            (copies[:, None] > attention) + 0.5 * (copies[:, None] == attention)
+        ),
+        "This is the difference of the means.": copies.mean() - others.mean(),
+    }
 
 
-@same_token_auc.check(1, "Take every pair of a copy and another token. How often does the copy get more attention?",
-                      "Two groups: document tokens with the query's id, and the rest.",
-                      "np.mean(copies[:, None] > others[None, :]).")
+@same_token_auc.check(
+    1,
+    "Take every pair of a copy and another token. How often does the copy get more attention?",
+    "Two groups: document tokens with the query's id, and the rest.",
+    "np.mean(copies[:, None] > others[None, :]).",
+)
 def no_ties(answer, case):
     rng = case.rng(3)
     ids = [7, 3, 7, 4, 5, 9, 7, 8][: case.pick(8, 7, 5)]
@@ -131,27 +163,39 @@ def no_ties(answer, case):
     answer.gives((attention, ids, 7), right, wrong)
 
 
-@same_token_auc.check(1, "Some tokens get exactly the same attention.",
-                      "A tie is neither won nor lost.",
-                      "A tie counts one half.")
+@same_token_auc.check(
+    1, "Some tokens get exactly the same attention.", "A tie is neither won nor lost.", "A tie counts one half."
+)
 def ties(answer, case):
     ids = case.pick([7, 3, 7, 4, 5], [2, 7, 7, 3], [7, 1, 1, 7, 3, 4])
     attention = np.array(case.pick([0.2, 0.2, 0.3, 0.1, 0.3], [0.2, 0.2, 0.1, 0.1], [0.1, 0.3, 0.1, 0.3, 0.2, 0.1]))
     answer.gives((attention, ids, 7), roc_auc_score(np.array(ids) == 7, attention), _auc_mistakes(attention, ids, 7))
 
 
-@same_token_auc.check(1, "What if the document has no copy at all, or only copies?",
-                      "Then there is no pair to compare.",
-                      "Return NaN: such a row says nothing and must not enter a mean as 0 or 0.5.")
+@same_token_auc.check(
+    1,
+    "What if the document has no copy at all, or only copies?",
+    "Then there is no pair to compare.",
+    "Return NaN: such a row says nothing and must not enter a mean as 0 or 0.5.",
+)
 def nothing_to_compare(answer, case):
     for ids in ([1, 2, 3], [7, 7]):
         got = answer(np.linspace(0.1, 0.3, len(ids)), ids, 7)
         value = np.asarray(np.nan if got is None else got, dtype=float)
-        answer.holds(got is not None and value.shape == () and bool(np.isnan(value)), "NaN", {
-            "0 would count as a head that avoids its copies.": got is not None and value.shape == () and value == 0,
-            "0.5 would count as chance, but nothing was measured.": got is not None and value.shape == () and value == 0.5,
-            "1 would count as a perfect head, but nothing was measured.": got is not None and value.shape == () and value == 1,
-            "Return float('nan'), so that np.nanmean can leave it out.": got is None})
+        answer.holds(
+            got is not None and value.shape == () and bool(np.isnan(value)),
+            "NaN",
+            {
+                "0 would count as a head that avoids its copies.": got is not None and value.shape == () and value == 0,
+                "0.5 would count as chance, but nothing was measured.": got is not None
+                and value.shape == ()
+                and value == 0.5,
+                "1 would count as a perfect head, but nothing was measured.": got is not None
+                and value.shape == ()
+                and value == 1,
+                "Return float('nan'), so that np.nanmean can leave it out.": got is None,
+            },
+        )
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -169,13 +213,19 @@ def _tables(case):
 def _choose(rise, low, auc, min_rise, min_auc, by=None):
     order = np.argsort(-rise, axis=None) if by is None else np.argsort(by, axis=None)
     places = [np.unravel_index(place, rise.shape) for place in order]
-    return [f"{layer}.{head}" for layer, head in places
-            if rise[layer, head] >= min_rise and low[layer, head] > 0 and auc[layer, head] >= min_auc]
+    return [
+        f"{layer}.{head}"
+        for layer, head in places
+        if rise[layer, head] >= min_rise and low[layer, head] > 0 and auc[layer, head] >= min_auc
+    ]
 
 
-@choose_heads.check(1, "First only the rise differs between the heads.",
-                    "A head is written layer.head, both from 0; the strongest rise comes first.",
-                    "For rise [[0.1, 0.4]] and a limit of 0.2 the result is [\"0.1\"].")
+@choose_heads.check(
+    1,
+    "First only the rise differs between the heads.",
+    "A head is written layer.head, both from 0; the strongest rise comes first.",
+    'For rise [[0.1, 0.4]] and a limit of 0.2 the result is ["0.1"].',
+)
 def by_rise(answer, case):
     rise, low, auc = _tables(case)
     args = (rise, low, auc, 0.2, 0.9)
@@ -183,18 +233,27 @@ def by_rise(answer, case):
     got = answer(*args)
     other = [name.split(".")[1] + "." + name.split(".")[0] for name in right]
     from_one = [f"{int(name.split('.')[0]) + 1}.{int(name.split('.')[1]) + 1}" for name in right]
-    answer.holds(list(got or []) == right, str(right), {
-        "The heads stand in the order of layers; the strongest rise comes first.":
-            list(got or []) == _choose(*args, by=np.arange(rise.size).reshape(rise.shape)),
-        "The weakest rise comes first; turn the order around.": list(got or []) == right[::-1],
-        "Layer and head are exchanged.": list(got or []) == other,
-        "Layers and heads count from 0.": list(got or []) == from_one,
-        "Return the names, such as \"2.1\", not pairs of numbers.": bool(len(got or [])) and not isinstance(got[0], str)})
+    answer.holds(
+        list(got or []) == right,
+        str(right),
+        {
+            "The heads stand in the order of layers; the strongest rise comes first.": list(got or [])
+            == _choose(*args, by=np.arange(rise.size).reshape(rise.shape)),
+            "The weakest rise comes first; turn the order around.": list(got or []) == right[::-1],
+            "Layer and head are exchanged.": list(got or []) == other,
+            "Layers and heads count from 0.": list(got or []) == from_one,
+            'Return the names, such as "2.1", not pairs of numbers.': bool(len(got or []))
+            and not isinstance(got[0], str),
+        },
+    )
 
 
-@choose_heads.check(1, "Now the interval and the AUC differ, too.",
-                    "All three conditions must hold.",
-                    "rise >= min_rise, low > 0, auc >= min_auc.")
+@choose_heads.check(
+    1,
+    "Now the interval and the AUC differ, too.",
+    "All three conditions must hold.",
+    "rise >= min_rise, low > 0, auc >= min_auc.",
+)
 def all_conditions(answer, case):
     rise, low, auc = _tables(case)
     order = [np.unravel_index(place, rise.shape) for place in np.argsort(-rise, axis=None)]
@@ -202,14 +261,25 @@ def all_conditions(answer, case):
     args = (rise, low, auc, 0.2, 0.9)
     right, got = _choose(*args), list(answer(*args) or [])
     ones = np.ones_like(rise)
-    union = [name for name in _choose(rise, ones, ones, -9, -9)
-             if name in _choose(*args) or name in _choose(rise, ones, auc, -9, 0.9)]
-    answer.holds(got == right, str(right), {
-        "A head whose interval contains 0 was chosen: its rise may be chance.": got == _choose(rise, ones, auc, 0.2, 0.9),
-        "A head with a low AUC was chosen: it does not look at its copies.": got == _choose(rise, low, ones, 0.2, 0.9),
-        "Only the rise was tested; all three conditions must hold.": got == _choose(rise, ones, ones, 0.2, 0.9),
-        "The rise itself was not tested.": got == _choose(rise, low, auc, -9, 0.9),
-        "One condition was enough for a head to be chosen; all three must hold.": got == union or len(got) > len(right)})
+    union = [
+        name
+        for name in _choose(rise, ones, ones, -9, -9)
+        if name in _choose(*args) or name in _choose(rise, ones, auc, -9, 0.9)
+    ]
+    answer.holds(
+        got == right,
+        str(right),
+        {
+            "A head whose interval contains 0 was chosen: its rise may be chance.": got
+            == _choose(rise, ones, auc, 0.2, 0.9),
+            "A head with a low AUC was chosen: it does not look at its copies.": got
+            == _choose(rise, low, ones, 0.2, 0.9),
+            "Only the rise was tested; all three conditions must hold.": got == _choose(rise, ones, ones, 0.2, 0.9),
+            "The rise itself was not tested.": got == _choose(rise, low, auc, -9, 0.9),
+            "One condition was enough for a head to be chosen; all three must hold.": got == union
+            or len(got) > len(right),
+        },
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -220,33 +290,50 @@ def _pair(case):
     return case.pick(([11, 12, 13], [21], 99), ([11, 12], [21, 22], 50), ([11, 12, 13, 14], [21, 22, 23], 60))
 
 
-@tfc1_pair.check(1, "The perturbed document is the document with the term at its end.",
-                 "Two lists: baseline first, perturbed second.",
-                 "perturbed = document + term.")
+@tfc1_pair.check(
+    1,
+    "The perturbed document is the document with the term at its end.",
+    "Two lists: baseline first, perturbed second.",
+    "perturbed = document + term.",
+)
 def perturbed(answer, case):
     document, term, filler = _pair(case)
     got = answer(list(document), list(term), filler)
     answer.holds(isinstance(got, (tuple, list)) and len(got) == 2, "(baseline, perturbed)", {"Return two lists.": True})
     second, right = list(got[1]), document + term
-    answer.holds(second == right, f"perturbed {right}", {
-        "The term stands at the start; append it at the end.": second == term + document,
-        "The order is (baseline, perturbed).": list(got[0]) == right,
-        "Only the first piece of the term was appended.": second == document + term[:1],
-        "The term replaces the last tokens; append it.": second == document[: -len(term)] + term})
+    answer.holds(
+        second == right,
+        f"perturbed {right}",
+        {
+            "The term stands at the start; append it at the end.": second == term + document,
+            "The order is (baseline, perturbed).": list(got[0]) == right,
+            "Only the first piece of the term was appended.": second == document + term[:1],
+            "The term replaces the last tokens; append it.": second == document[: -len(term)] + term,
+        },
+    )
 
 
-@tfc1_pair.check(1, "The two documents must differ in the term only, not in their length.",
-                 "A longer document changes attention by itself, so the baseline needs fillers.",
-                 "As many fillers as the term has pieces: baseline = document + [filler] * len(term).")
+@tfc1_pair.check(
+    1,
+    "The two documents must differ in the term only, not in their length.",
+    "A longer document changes attention by itself, so the baseline needs fillers.",
+    "As many fillers as the term has pieces: baseline = document + [filler] * len(term).",
+)
 def baseline(answer, case):
     document, term, filler = _pair(case)
     document = document + case.pick([21], [22], [23])
     term = term if len(term) > 1 else [21, 22]
     got, right = list(answer(list(document), list(term), filler)[0]), document + [filler] * len(term)
-    answer.holds(got == right, f"baseline {right}", {
-        "The baseline is shorter than the perturbed document: pad it with fillers.": got == document,
-        "There is one filler, but the term has several pieces.": got == document + [filler],
-        "The fillers stand at the start; they take the place of the term, at the end.":
-            got == [filler] * len(term) + document,
-        "Occurrences of the term in the document were replaced; leave the document as it is.":
-            got != right and len(got) == len(right) and got[: len(document)] != document})
+    answer.holds(
+        got == right,
+        f"baseline {right}",
+        {
+            "The baseline is shorter than the perturbed document: pad it with fillers.": got == document,
+            "There is one filler, but the term has several pieces.": got == document + [filler],
+            "The fillers stand at the start; they take the place of the term, at the end.": got
+            == [filler] * len(term) + document,
+            "Occurrences of the term in the document were replaced; leave the document as it is.": got != right
+            and len(got) == len(right)
+            and got[: len(document)] != document,
+        },
+    )

@@ -26,9 +26,12 @@ def _anchored(matrix) -> tuple[np.ndarray, float, np.ndarray]:
     return sign * u[:, 0], float(s[0]), sign * v[0]
 
 
-@u0.check(1, "Start with np.linalg.svd(matrix, full_matrices=False). Which of the three results has one number a word?",
-          "u is [vocabulary, component], v is [component, d_model]. Component 0 is the strongest.",
-          "u[:, 0]; the sign comes in the next check.")
+@u0.check(
+    1,
+    "Start with np.linalg.svd(matrix, full_matrices=False). Which of the three results has one number a word?",
+    "u is [vocabulary, component], v is [component, d_model]. Component 0 is the strongest.",
+    "u[:, 0]; the sign comes in the next check.",
+)
 def direction(answer, case):
     matrix = _matrix(case)
     right, strength, axis = _anchored(matrix)
@@ -36,20 +39,33 @@ def direction(answer, case):
     centred = linalg.svd(matrix - matrix.mean(0), full_matrices=False)[0][:, 0]
     got = answer(matrix.copy())
     value = np.asarray(np.nan if got is None else got, dtype=float)
-    same = lambda other: value.shape == other.shape and bool(  # noqa: E731
-        np.allclose(value, other, atol=1e-6) or np.allclose(value, -other, atol=1e-6))
-    answer.holds(same(right), f"{len(right)} numbers, up to their sign {np.round(right, 4)}", {
-        "This is the right singular vector v0: a direction, not a number for each word.": same(axis) or same(v[:, 0]),
-        "This is u0 times its strength S0; leave S0 out.": same(right * strength),
-        "This is another component; the strongest one has index 0.": same(u[:, 1]) or same(u[:, -1]),
-        "The matrix was centred; the paper's matrix is the raw one.": same(centred),
-        "This is row 0 of u; components are the columns.": same(u[0]),
-        "These are the lengths of the rows, not U0.": same(np.linalg.norm(matrix, axis=1))})
+
+    def same(other):
+        return value.shape == other.shape and bool(
+            np.allclose(value, other, atol=1e-6) or np.allclose(value, -other, atol=1e-6)
+        )
+
+    answer.holds(
+        same(right),
+        f"{len(right)} numbers, up to their sign {np.round(right, 4)}",
+        {
+            "This is the right singular vector v0: a direction, not a number for each word.": same(axis)
+            or same(v[:, 0]),
+            "This is u0 times its strength S0; leave S0 out.": same(right * strength),
+            "This is another component; the strongest one has index 0.": same(u[:, 1]) or same(u[:, -1]),
+            "The matrix was centred; the paper's matrix is the raw one.": same(centred),
+            "This is row 0 of u; components are the columns.": same(u[0]),
+            "These are the lengths of the rows, not U0.": same(np.linalg.norm(matrix, axis=1)),
+        },
+    )
 
 
-@u0.check(2, "The sign of a singular vector is free. Which rule fixes it?",
-          "u0 and v0 may both be turned around. Turn both so that sum(v0) > 0.",
-          "If v[0].sum() < 0, return -u[:, 0].")
+@u0.check(
+    2,
+    "The sign of a singular vector is free. Which rule fixes it?",
+    "u0 and v0 may both be turned around. Turn both so that sum(v0) > 0.",
+    "If v[0].sum() < 0, return -u[:, 0].",
+)
 def sign(answer, case):
     for number in range(1, 9):
         matrix = _matrix(case, number) * (-1) ** number
@@ -58,14 +74,22 @@ def sign(answer, case):
         raw = linalg.svd(matrix, full_matrices=False)[0][:, 0]
         turned = raw if raw.sum() > 0 else -raw
         first = raw if raw[0] > 0 else -raw
-        answer.holds(np.allclose(got, right, atol=1e-6), f"{right[0]:.6g} at [0]; yours is {got[0]:.6g}", {
-            "The sign is the other way round: sum(v0) must be above 0.": np.allclose(got, -right, atol=1e-6),
-            "The sign was fixed by u0; fix it by the sum of v0.": np.allclose(got, turned) or np.allclose(got, first),
-            "The sign was taken away number by number; turn the whole vector.": np.allclose(got, np.abs(right))})
+        answer.holds(
+            np.allclose(got, right, atol=1e-6),
+            f"{right[0]:.6g} at [0]; yours is {got[0]:.6g}",
+            {
+                "The sign is the other way round: sum(v0) must be above 0.": np.allclose(got, -right, atol=1e-6),
+                "The sign was fixed by u0; fix it by the sum of v0.": np.allclose(got, turned)
+                or np.allclose(got, first),
+                "The sign was taken away number by number; turn the whole vector.": np.allclose(got, np.abs(right)),
+            },
+        )
 
 
 # --------------------------------------------------------------------------------------------------------------------
-u0_idf_correlation = FILE.exercise("u0_idf_correlation", "Does U0 fall with IDF? Correlate over the right words.", 2, 15)
+u0_idf_correlation = FILE.exercise(
+    "u0_idf_correlation", "Does U0 fall with IDF? Correlate over the right words.", 2, 15
+)
 
 
 def _words(case, missing: bool):
@@ -85,15 +109,22 @@ def _correlation_mistakes(values, vocabulary, idf) -> dict:
     x, y = np.array([values[vocabulary[word]] for word in shared]), np.array([idf[word] for word in shared])
     everything = list(vocabulary)
     stripped = [word for word in vocabulary if word.removeprefix("##") in idf]
-    pearson = lambda a, b: float(np.corrcoef(a, b)[0, 1])  # noqa: E731
-    return {"This is a rank correlation (Spearman); Pearson is asked for.": float(stats.spearmanr(x, y).statistic),
-            "The sign was lost: U0 is expected to *fall* with IDF.": abs(pearson(x, y)),
-            "The words are not matched: look U0 up by the word's id.": pearson(values[: len(y)], y),
-            "Words without an IDF counted as 0. Leave them out.":
-                pearson([values[vocabulary[word]] for word in everything], [idf.get(word, 0) for word in everything]),
-            "Pieces that begin with ## are no words. Leave them out.":
-                pearson([values[vocabulary[word]] for word in stripped], [idf[word.removeprefix("##")] for word in stripped]),
-            "This is the square of the correlation.": pearson(x, y) ** 2}
+
+    def pearson(a, b):
+        return float(np.corrcoef(a, b)[0, 1])
+
+    return {
+        "This is a rank correlation (Spearman); Pearson is asked for.": float(stats.spearmanr(x, y).statistic),
+        "The sign was lost: U0 is expected to *fall* with IDF.": abs(pearson(x, y)),
+        "The words are not matched: look U0 up by the word's id.": pearson(values[: len(y)], y),
+        "Words without an IDF counted as 0. Leave them out.": pearson(
+            [values[vocabulary[word]] for word in everything], [idf.get(word, 0) for word in everything]
+        ),
+        "Pieces that begin with ## are no words. Leave them out.": pearson(
+            [values[vocabulary[word]] for word in stripped], [idf[word.removeprefix("##")] for word in stripped]
+        ),
+        "This is the square of the correlation.": pearson(x, y) ** 2,
+    }
 
 
 def _check_correlation(answer, case, missing: bool) -> None:
@@ -103,16 +134,22 @@ def _check_correlation(answer, case, missing: bool) -> None:
     answer.gives((values, vocabulary, idf), float(stats.pearsonr(x, y).statistic), mistakes)
 
 
-@u0_idf_correlation.check(1, "First every word of the vocabulary has an IDF.",
-                          "For each word: x = u0[vocabulary[word]], y = idf[word].",
-                          "np.corrcoef(x, y)[0, 1], with its sign.")
+@u0_idf_correlation.check(
+    1,
+    "First every word of the vocabulary has an IDF.",
+    "For each word: x = u0[vocabulary[word]], y = idf[word].",
+    "np.corrcoef(x, y)[0, 1], with its sign.",
+)
 def all_words(answer, case):
     _check_correlation(answer, case, False)
 
 
-@u0_idf_correlation.check(1, "Now some pieces of the vocabulary have no IDF.",
-                          "A missing value is not 0.",
-                          "Use the words that are keys of both dictionaries, exactly as they are written.")
+@u0_idf_correlation.check(
+    1,
+    "Now some pieces of the vocabulary have no IDF.",
+    "A missing value is not 0.",
+    "Use the words that are keys of both dictionaries, exactly as they are written.",
+)
 def missing_words(answer, case):
     _check_correlation(answer, case, True)
 
@@ -132,22 +169,33 @@ def _rows(matrix, ids, change) -> np.ndarray:
     return edited
 
 
-@edit_u0.check(1, "Only the chosen words may change.",
-               "Work on a copy: edited = matrix.copy().",
-               "edited[token_ids] += ...; return edited.")
+@edit_u0.check(
+    1,
+    "Only the chosen words may change.",
+    "Work on a copy: edited = matrix.copy().",
+    "edited[token_ids] += ...; return edited.",
+)
 def other_rows(answer, case):
     matrix, u, s0, v, ids, s = _edit_case(case)
     got = answer.array(matrix, u, s0, v, ids, s, shape=matrix.shape)
     others = np.setdiff1d(np.arange(len(matrix)), ids)
     changed = ~np.isclose(got, matrix).all(axis=1)
-    answer.holds(not changed[others].any(), "the rows of all other words as they were",
-                 {"Every word was moved; move the rows token_ids only.": bool(changed.all()),
-                  "The columns were edited instead of the rows.": bool(changed.any())})
+    answer.holds(
+        not changed[others].any(),
+        "the rows of all other words as they were",
+        {
+            "Every word was moved; move the rows token_ids only.": bool(changed.all()),
+            "The columns were edited instead of the rows.": bool(changed.any()),
+        },
+    )
 
 
-@edit_u0.check(2, "An edit of s raises U0 of a word by s standard deviations of U0.",
-               "What does a change of U0 mean for the vector? The matrix is the sum of U0 * S0 * v0 and other patterns.",
-               "Add s * np.std(u0) * s0 * v0 to each row of token_ids.")
+@edit_u0.check(
+    2,
+    "An edit of s raises U0 of a word by s standard deviations of U0.",
+    "What does a change of U0 mean for the vector? The matrix is the sum of U0 * S0 * v0 and other patterns.",
+    "Add s * np.std(u0) * s0 * v0 to each row of token_ids.",
+)
 def edited_rows(answer, case):
     matrix, u, s0, v, ids, s = _edit_case(case)
     unit = u.std() * s0 * v
@@ -155,15 +203,22 @@ def edited_rows(answer, case):
     flipped[ids] += (-s * np.abs(u[ids]) - u[ids])[:, None] * s0 * v
     scaled = matrix.copy()
     scaled[ids] *= s
-    answer.gives((matrix, u, s0, v, ids, s), matrix + s * np.outer(np.isin(np.arange(len(u)), ids), unit), {
-        "S0 is missing: a change of U0 moves the vector by S0 times as much.": _rows(matrix, ids, s * u.std() * v),
-        "The unit is missing: s counts standard deviations of U0.": _rows(matrix, ids, s * s0 * v),
-        "The sign is the other way round: s above 0 raises U0.": _rows(matrix, ids, -s * unit),
-        "U0 was *set* to s standard deviations; add them.": _rows(matrix, ids, s * unit - u[ids][:, None] * s0 * v),
-        "This is the sign-and-scale edit of the paper's code, s |U0|; add s std(U0).": flipped,
-        "The whole row was multiplied by s. Move it along v0 only.": scaled,
-        "Nothing was changed.": matrix,
-        "U0 itself was multiplied by s; add s standard deviations.": _rows(matrix, ids, (s - 1) * u[ids][:, None] * s0 * v)})
+    answer.gives(
+        (matrix, u, s0, v, ids, s),
+        matrix + s * np.outer(np.isin(np.arange(len(u)), ids), unit),
+        {
+            "S0 is missing: a change of U0 moves the vector by S0 times as much.": _rows(matrix, ids, s * u.std() * v),
+            "The unit is missing: s counts standard deviations of U0.": _rows(matrix, ids, s * s0 * v),
+            "The sign is the other way round: s above 0 raises U0.": _rows(matrix, ids, -s * unit),
+            "U0 was *set* to s standard deviations; add them.": _rows(matrix, ids, s * unit - u[ids][:, None] * s0 * v),
+            "This is the sign-and-scale edit of the paper's code, s |U0|; add s std(U0).": flipped,
+            "The whole row was multiplied by s. Move it along v0 only.": scaled,
+            "Nothing was changed.": matrix,
+            "U0 itself was multiplied by s; add s standard deviations.": _rows(
+                matrix, ids, (s - 1) * u[ids][:, None] * s0 * v
+            ),
+        },
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -177,39 +232,60 @@ def _pushes(answer, case, seed: int):
     return got - matrix, ids, abs(s) * u.std() * s0
 
 
-@random_edit.check(1, "A control is fair only if its push is as long as the real one.",
-                   "The real push s std(U0) S0 v0 has length |s| std(U0) S0, because v0 has length 1.",
-                   "Draw a random vector, divide it by its length, multiply by s * np.std(u0) * s0.")
+@random_edit.check(
+    1,
+    "A control is fair only if its push is as long as the real one.",
+    "The real push s std(U0) S0 v0 has length |s| std(U0) S0, because v0 has length 1.",
+    "Draw a random vector, divide it by its length, multiply by s * np.std(u0) * s0.",
+)
 def same_length(answer, case):
     push, ids, right = _pushes(answer, case, 1)
     lengths = np.linalg.norm(push, axis=1)
     _, u, s0, _, _, s = _edit_case(case)
     others = np.delete(lengths, ids)
-    answer.holds(np.allclose(lengths[ids], right) and np.allclose(others, 0),
-                 f"pushes of length {right:.6g} at the rows {ids}, none elsewhere", {
-        "Other words were moved, too.": not np.allclose(others, 0),
-        "S0 is missing in the length.": np.allclose(lengths[ids], right / s0),
-        "std(U0) is missing in the length.": np.allclose(lengths[ids], abs(s) * s0),
-        "Nothing was moved.": np.allclose(lengths, 0),
-        f"The direction must have length 1. Your pushes have length {lengths[ids][0]:.6g}.": True})
+    answer.holds(
+        np.allclose(lengths[ids], right) and np.allclose(others, 0),
+        f"pushes of length {right:.6g} at the rows {ids}, none elsewhere",
+        {
+            "Other words were moved, too.": not np.allclose(others, 0),
+            "S0 is missing in the length.": np.allclose(lengths[ids], right / s0),
+            "std(U0) is missing in the length.": np.allclose(lengths[ids], abs(s) * s0),
+            "Nothing was moved.": np.allclose(lengths, 0),
+            f"The direction must have length 1. Your pushes have length {lengths[ids][0]:.6g}.": True,
+        },
+    )
 
 
-@random_edit.check(1, "Compare the pushes of two words, and of two calls.",
-                   "One random direction for all words of an edit; and the generator `rng` decides which.",
-                   "direction = rng.normal(size=matrix.shape[1]), drawn once, then divided by its length.")
+@random_edit.check(
+    1,
+    "Compare the pushes of two words, and of two calls.",
+    "One random direction for all words of an edit; and the generator `rng` decides which.",
+    "direction = rng.normal(size=matrix.shape[1]), drawn once, then divided by its length.",
+)
 def one_direction(answer, case):
     first, ids, length = _pushes(answer, case, 1)
-    answer.holds(np.allclose(first[ids], first[ids[0]]), "the same push for every word of token_ids",
-                 {"Each word has a direction of its own. Draw once.": True})
+    answer.holds(
+        np.allclose(first[ids], first[ids[0]]),
+        "the same push for every word of token_ids",
+        {"Each word has a direction of its own. Draw once.": True},
+    )
     again, other = _pushes(answer, case, 1)[0], _pushes(answer, case, 2)[0]
-    answer.holds(np.allclose(first, again), "the same push when rng has the same seed",
-                 {"The same seed gave another direction: draw from `rng`, not from np.random.": True})
-    answer.holds(not np.allclose(first, other), "another direction when rng has another seed",
-                 {"Two seeds gave one direction: draw from `rng`, and do not use v0 or a fixed seed.": True})
+    answer.holds(
+        np.allclose(first, again),
+        "the same push when rng has the same seed",
+        {"The same seed gave another direction: draw from `rng`, not from np.random.": True},
+    )
+    answer.holds(
+        not np.allclose(first, other),
+        "another direction when rng has another seed",
+        {"Two seeds gave one direction: draw from `rng`, and do not use v0 or a fixed seed.": True},
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
-partial_correlation = FILE.exercise("partial_correlation", "Is it the token id? Correlate what a control leaves.", 3, 20)
+partial_correlation = FILE.exercise(
+    "partial_correlation", "Is it the token id? Correlate what a control leaves.", 3, 20
+)
 
 
 def _partial(x, y, z) -> float:
@@ -225,15 +301,21 @@ def _left_over(value, design) -> np.ndarray:
 def _partial_mistakes(x, y, z) -> dict:
     r = np.corrcoef([x, y, z])
     one, two = np.column_stack([np.ones_like(z), z]), z[:, None]
-    pearson = lambda a, b: float(np.corrcoef(a, b)[0, 1])  # noqa: E731
-    return {"This is the plain correlation: take the control off first.": float(r[0, 1]),
-            "The control was taken off one side only; take it off both.": pearson(_left_over(x, one), y),
-            "The control was taken off one side only; take it off both sides.": pearson(x, _left_over(y, one)),
-            "The line has no intercept: fit a constant, too.": pearson(_left_over(x, two), _left_over(y, two)),
-            "The control was subtracted as it is; subtract the fitted line.": pearson(x - z, y - z),
-            "The denominator of the formula is missing.": float(r[0, 1] - r[0, 2] * r[1, 2]),
-            "This is a rank correlation of what is left; Pearson is asked for.":
-                float(stats.spearmanr(_left_over(x, one), _left_over(y, one)).statistic)}
+
+    def pearson(a, b):
+        return float(np.corrcoef(a, b)[0, 1])
+
+    return {
+        "This is the plain correlation: take the control off first.": float(r[0, 1]),
+        "The control was taken off one side only; take it off both.": pearson(_left_over(x, one), y),
+        "The control was taken off one side only; take it off both sides.": pearson(x, _left_over(y, one)),
+        "The line has no intercept: fit a constant, too.": pearson(_left_over(x, two), _left_over(y, two)),
+        "The control was subtracted as it is; subtract the fitted line.": pearson(x - z, y - z),
+        "The denominator of the formula is missing.": float(r[0, 1] - r[0, 2] * r[1, 2]),
+        "This is a rank correlation of what is left; Pearson is asked for.": float(
+            stats.spearmanr(_left_over(x, one), _left_over(y, one)).statistic
+        ),
+    }
 
 
 def _check_partial(answer, case, shift: float) -> None:
@@ -246,15 +328,21 @@ def _check_partial(answer, case, shift: float) -> None:
     answer.gives((x, y, z), _partial(x, y, z), wrong)
 
 
-@partial_correlation.check(1, "Fit a line to x by the control, and one to y. Correlate what is left over.",
-                           "residual = value - fitted line, for both x and y.",
-                           "np.corrcoef(x - fit of x, y - fit of y)[0, 1].")
+@partial_correlation.check(
+    1,
+    "Fit a line to x by the control, and one to y. Correlate what is left over.",
+    "residual = value - fitted line, for both x and y.",
+    "np.corrcoef(x - fit of x, y - fit of y)[0, 1].",
+)
 def centred(answer, case):
     _check_partial(answer, case, 0.0)
 
 
-@partial_correlation.check(1, "Now the values do not have mean 0. Token ids never have.",
-                           "A line has a slope and an intercept.",
-                           "np.polyfit(control, x, 1) fits both.")
+@partial_correlation.check(
+    1,
+    "Now the values do not have mean 0. Token ids never have.",
+    "A line has a slope and an intercept.",
+    "np.polyfit(control, x, 1) fits both.",
+)
 def not_centred(answer, case):
     _check_partial(answer, case, case.pick(3.0, 10.0, -4.0))

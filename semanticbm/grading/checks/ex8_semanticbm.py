@@ -17,38 +17,56 @@ features = FILE.exercise("features", "SemanticBM's features of a pair: IDF, soft
 
 def _feature_mistakes(g, scores) -> dict:
     both = [g.sum(), *scores.sum(1), *(scores @ g)]
-    return {"Multiply piece by piece first, then add up; yours multiplies the sums.":
-                [g.sum(), *scores.sum(1), *(scores.sum(1) * g.sum())],
-            "These are means over the pieces; take sums.": np.array(both) / len(g),
-            "The sum of g is missing at the start.": both[1:],
-            "The order is: sum of g, all sums of MS, all sums of g * MS.":
-                [g.sum(), *np.column_stack([scores.sum(1), scores @ g]).ravel()],
-            "The products stand before the matching scores; they come last.": [g.sum(), *(scores @ g), *scores.sum(1)],
-            "The products g * MS are missing.": both[: 1 + len(scores)],
-            "The matching scores are missing; keep them beside the products.": [g.sum(), *(scores @ g)],
-            "Only the first query piece is used; add up over all.": [g[0], *scores[:, 0], *(g[0] * scores[:, 0])],
-            "The heads were added up; keep one feature for each.": [g.sum(), scores.sum(), (scores @ g).sum()]}
+    return {
+        "Multiply piece by piece first, then add up; yours multiplies the sums.": [
+            g.sum(),
+            *scores.sum(1),
+            *(scores.sum(1) * g.sum()),
+        ],
+        "These are means over the pieces; take sums.": np.array(both) / len(g),
+        "The sum of g is missing at the start.": both[1:],
+        "The order is: sum of g, all sums of MS, all sums of g * MS.": [
+            g.sum(),
+            *np.column_stack([scores.sum(1), scores @ g]).ravel(),
+        ],
+        "The products stand before the matching scores; they come last.": [g.sum(), *(scores @ g), *scores.sum(1)],
+        "The products g * MS are missing.": both[: 1 + len(scores)],
+        "The matching scores are missing; keep them beside the products.": [g.sum(), *(scores @ g)],
+        "Only the first query piece is used; add up over all.": [g[0], *scores[:, 0], *(g[0] * scores[:, 0])],
+        "The heads were added up; keep one feature for each.": [g.sum(), scores.sum(), (scores @ g).sum()],
+    }
 
 
 def _check_features(answer, case, n_pieces: int) -> None:
     rng, n_heads = case.rng(1), case.pick(3, 2, 4)
     g, scores = rng.uniform(1, 8, n_pieces), rng.uniform(0, 1, (n_heads, n_pieces))
-    right = [sum(g)] + [sum(row) for row in scores] + [sum(a * b for a, b in zip(g, row, strict=True)) for row in scores]
-    wrong = {name: value for name, value in _feature_mistakes(g, scores).items()
-             if n_pieces > 1 or not any(word in name for word in ("piece by piece", "means", "first query"))}
+    right = (
+        [sum(g)] + [sum(row) for row in scores] + [sum(a * b for a, b in zip(g, row, strict=True)) for row in scores]
+    )
+    wrong = {
+        name: value
+        for name, value in _feature_mistakes(g, scores).items()
+        if n_pieces > 1 or not any(word in name for word in ("piece by piece", "means", "first query"))
+    }
     answer.gives((g, scores), np.array(right), wrong)
 
 
-@features.check(1, "First a query of one piece: nothing is to be added up.",
-                "1 + 2 * heads numbers, in the order of the docstring.",
-                "[g, MS of head 0, MS of head 1, ..., g * MS of head 0, g * MS of head 1, ...].")
+@features.check(
+    1,
+    "First a query of one piece: nothing is to be added up.",
+    "1 + 2 * heads numbers, in the order of the docstring.",
+    "[g, MS of head 0, MS of head 1, ..., g * MS of head 0, g * MS of head 1, ...].",
+)
 def one_piece(answer, case):
     _check_features(answer, case, 1)
 
 
-@features.check(2, "Now several pieces. The weights are shared: every piece counts in the same way.",
-                "Add up over the pieces; the product g_i * MS(i) is taken at each piece, before the sum.",
-                "np.concatenate([[g.sum()], ms.sum(axis=1), (g * ms).sum(axis=1)]).")
+@features.check(
+    2,
+    "Now several pieces. The weights are shared: every piece counts in the same way.",
+    "Add up over the pieces; the product g_i * MS(i) is taken at each piece, before the sum.",
+    "np.concatenate([[g.sum()], ms.sum(axis=1), (g * ms).sum(axis=1)]).",
+)
 def many_pieces(answer, case):
     _check_features(answer, case, case.pick(4, 3, 6))
 
@@ -65,48 +83,78 @@ def _query_ids(case) -> list[str]:
 def _split(answer, case, seed: int) -> tuple[np.ndarray, list[str], float]:
     ids, share = _query_ids(case), case.pick(0.8, 0.75, 0.6)
     got = answer.array(list(ids), share, np.random.default_rng(seed), shape=(len(ids),))
-    answer.holds(bool(np.isin(got, (0, 1)).all()), "True or False for each pair", {"Return a mask, not positions.": True})
+    answer.holds(
+        bool(np.isin(got, (0, 1)).all()), "True or False for each pair", {"Return a mask, not positions.": True}
+    )
     return got.astype(bool), ids, share
 
 
-@split_by_query.check(1, "What does a model learn about a query that is on both sides?",
-                      "Draw queries, not pairs. All pairs of a query go the same way.",
-                      "train = chosen queries; mask[i] = query_ids[i] in train.")
+@split_by_query.check(
+    1,
+    "What does a model learn about a query that is on both sides?",
+    "Draw queries, not pairs. All pairs of a query go the same way.",
+    "train = chosen queries; mask[i] = query_ids[i] in train.",
+)
 def no_leak(answer, case):
     for seed in range(4):
         mask, ids, _ = _split(answer, case, seed)
         both = {query for query, train in zip(ids, mask, strict=True) if train} & {
-            query for query, train in zip(ids, mask, strict=True) if not train}
-        answer.holds(not both, "every query wholly in training or wholly in test",
-                     {f"{len(both)} queries are on both sides, for example {min(both, default='')}: "
-                      "the pairs were split, not the queries.": True})
+            query for query, train in zip(ids, mask, strict=True) if not train
+        }
+        answer.holds(
+            not both,
+            "every query wholly in training or wholly in test",
+            {
+                f"{len(both)} queries are on both sides, for example {min(both, default='')}: "
+                "the pairs were split, not the queries.": True
+            },
+        )
 
 
-@split_by_query.check(1, "How many queries are in training? And does the generator decide which?",
-                      "The share counts queries, not pairs.",
-                      "queries = sorted(set(query_ids)); rng.permutation(queries)[: round(share * len(queries))].")
+@split_by_query.check(
+    1,
+    "How many queries are in training? And does the generator decide which?",
+    "The share counts queries, not pairs.",
+    "queries = sorted(set(query_ids)); rng.permutation(queries)[: round(share * len(queries))].",
+)
 def share_and_chance(answer, case):
     masks = [_split(answer, case, seed) for seed in (0, 0, 1, 2, 3)]
     for mask, ids, share in masks:
         n, total = len({query for query, train in zip(ids, mask, strict=True) if train}), len(set(ids))
-        answer.holds(n == round(share * total), f"{round(share * total)} of {total} queries in training; yours has {n}", {
-            "Training and test are exchanged: True marks training.": n == total - round(share * total),
-            "The share was taken of the pairs; take it of the queries.": True})
+        answer.holds(
+            n == round(share * total),
+            f"{round(share * total)} of {total} queries in training; yours has {n}",
+            {
+                "Training and test are exchanged: True marks training.": n == total - round(share * total),
+                "The share was taken of the pairs; take it of the queries.": True,
+            },
+        )
     plain = [mask for mask, _, _ in masks]
-    answer.holds(np.array_equal(plain[0], plain[1]), "the same split for the same seed",
-                 {"The same seed gave another split: draw from `rng`, and sort the queries first.": True})
-    answer.holds(not all(np.array_equal(plain[0], mask) for mask in plain), "other splits for other seeds",
-                 {"Every seed gave the same split: let `rng` draw the queries.": True})
+    answer.holds(
+        np.array_equal(plain[0], plain[1]),
+        "the same split for the same seed",
+        {"The same seed gave another split: draw from `rng`, and sort the queries first.": True},
+    )
+    answer.holds(
+        not all(np.array_equal(plain[0], mask) for mask in plain),
+        "other splits for other seeds",
+        {"Every seed gave the same split: let `rng` draw the queries.": True},
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
-ridge_predictions = FILE.exercise("ridge_predictions", "Fit on training pairs, predict test pairs, with honest scaling.", 3, 30)
+ridge_predictions = FILE.exercise(
+    "ridge_predictions", "Fit on training pairs, predict test pairs, with honest scaling.", 3, 30
+)
 
 
 def _fit(train_x, train_y, test_x, penalty, intercept=True, statistics=None, own=False, penalise=False) -> np.ndarray:
     """Ridge regression with switches for the usual mistakes."""
     source = train_x if statistics is None else statistics
-    scale = lambda x, by: (x - by.mean(0)) / by.std(0)  # noqa: E731
+
+    def scale(x, by):
+        return (x - by.mean(0)) / by.std(0)
+
     a, b = scale(train_x, source), scale(test_x, test_x if own else source)
     if penalise:
         a, b = (np.column_stack([np.ones(len(x)), x]) for x in (a, b))
@@ -118,14 +166,20 @@ def _fit(train_x, train_y, test_x, penalty, intercept=True, statistics=None, own
 def _fit_mistakes(train_x, train_y, test_x, penalty) -> dict:
     args, every = (train_x, train_y, test_x, penalty), np.concatenate([train_x, test_x])
     raw = Ridge(alpha=max(penalty, 1e-12)).fit(train_x, train_y).predict(test_x)
-    return {"The intercept is missing: predictions are off by the mean of the scores.": _fit(*args, intercept=False),
-            "The test pairs were scaled by their own mean and spread; use those of the training pairs.": _fit(*args, own=True),
-            "The scaling saw the test pairs: take mean and spread of the training pairs only.": _fit(*args, statistics=every),
-            "The intercept was penalised, too; it must stay free.": _fit(*args, penalise=True),
-            "The penalty has no effect.": _fit(train_x, train_y, test_x, 0),
-            "The features were not scaled.": raw,
-            "The penalty was multiplied by the number of pairs.": _fit(train_x, train_y, test_x, penalty * len(train_x)),
-            "These are predictions for the training pairs.": _fit(train_x, train_y, train_x, penalty)}
+    return {
+        "The intercept is missing: predictions are off by the mean of the scores.": _fit(*args, intercept=False),
+        "The test pairs were scaled by their own mean and spread; use those of the training pairs.": _fit(
+            *args, own=True
+        ),
+        "The scaling saw the test pairs: take mean and spread of the training pairs only.": _fit(
+            *args, statistics=every
+        ),
+        "The intercept was penalised, too; it must stay free.": _fit(*args, penalise=True),
+        "The penalty has no effect.": _fit(train_x, train_y, test_x, 0),
+        "The features were not scaled.": raw,
+        "The penalty was multiplied by the number of pairs.": _fit(train_x, train_y, test_x, penalty * len(train_x)),
+        "These are predictions for the training pairs.": _fit(train_x, train_y, train_x, penalty),
+    }
 
 
 def _check_fit(answer, case, penalty: float) -> None:
@@ -135,21 +189,30 @@ def _check_fit(answer, case, penalty: float) -> None:
     y = x @ rng.normal(size=k) + rng.normal(0, 0.5, n + m) - 4
     args = (x[:n], y[:n], x[n:], penalty)
     right = make_pipeline(StandardScaler(), Ridge(alpha=max(penalty, 1e-12))).fit(*args[:2]).predict(args[2])
-    wrong = {name: value for name, value in _fit_mistakes(*args).items() if np.shape(value) != np.shape(right)
-             or not np.allclose(value, right, atol=1e-4)}
+    wrong = {
+        name: value
+        for name, value in _fit_mistakes(*args).items()
+        if np.shape(value) != np.shape(right) or not np.allclose(value, right, atol=1e-4)
+    }
     answer.gives(args, right, wrong, tolerance=1e-5)
 
 
-@ridge_predictions.check(1, "First without a penalty: plain least squares.",
-                         "Center the scores, or add a column of ones: there is an intercept.",
-                         "Scale train and test with the *training* mean and standard deviation (np.std).")
+@ridge_predictions.check(
+    1,
+    "First without a penalty: plain least squares.",
+    "Center the scores, or add a column of ones: there is an intercept.",
+    "Scale train and test with the *training* mean and standard deviation (np.std).",
+)
 def no_penalty(answer, case):
     _check_fit(answer, case, 0.0)
 
 
-@ridge_predictions.check(2, "Now with a penalty on the weights.",
-                         "With centred features the intercept is the mean of the training scores; only weights are penalised.",
-                         "w = solve(Z.T Z + penalty * I, Z.T (y - mean(y))); prediction = Z_test w + mean(y).")
+@ridge_predictions.check(
+    2,
+    "Now with a penalty on the weights.",
+    "With centred features the intercept is the mean of the training scores; only weights are penalised.",
+    "w = solve(Z.T Z + penalty * I, Z.T (y - mean(y))); prediction = Z_test w + mean(y).",
+)
 def with_penalty(answer, case):
     _check_fit(answer, case, case.pick(5.0, 2.0, 20.0))
 
@@ -168,30 +231,45 @@ def _drawn(answer, case, seed: int):
     return [(int(layer), int(head)) for layer, head in got], chosen, n_layers, n_heads
 
 
-@random_heads.check(1, "Check number, range, repeats, and the heads that were chosen.",
-                    "The control must not contain a chosen head, nor the same head twice.",
-                    "List all other heads, then rng.choice(len(others), size=len(chosen), replace=False).")
+@random_heads.check(
+    1,
+    "Check number, range, repeats, and the heads that were chosen.",
+    "The control must not contain a chosen head, nor the same head twice.",
+    "List all other heads, then rng.choice(len(others), size=len(chosen), replace=False).",
+)
 def valid(answer, case):
     for seed in range(5):
         got, chosen, n_layers, n_heads = _drawn(answer, case, seed)
         inside = all(0 <= layer < n_layers and 0 <= head < n_heads for layer, head in got)
         good = len(got) == len(chosen) and inside and len(set(got)) == len(got) and not set(got) & set(chosen)
-        answer.holds(good, f"{len(chosen)} different heads, none of them chosen", {
-            "There is no such head: layer comes first, head second, both from 0.": not inside,
-            "A head was drawn twice: draw without replacement.": len(set(got)) < len(got),
-            "A chosen head is in the control: leave the chosen ones out.": bool(set(got) & set(chosen)),
-            f"There must be as many as were chosen, {len(chosen)}; yours has {len(got)}.": len(got) != len(chosen)})
+        answer.holds(
+            good,
+            f"{len(chosen)} different heads, none of them chosen",
+            {
+                "There is no such head: layer comes first, head second, both from 0.": not inside,
+                "A head was drawn twice: draw without replacement.": len(set(got)) < len(got),
+                "A chosen head is in the control: leave the chosen ones out.": bool(set(got) & set(chosen)),
+                f"There must be as many as were chosen, {len(chosen)}; yours has {len(got)}.": len(got) != len(chosen),
+            },
+        )
 
 
-@random_heads.check(1, "Call it twice with the same seed, and with another one.",
-                    "The generator `rng` must decide, and nothing else.",
-                    "rng.permutation or rng.choice, not np.random or random.")
+@random_heads.check(
+    1,
+    "Call it twice with the same seed, and with another one.",
+    "The generator `rng` must decide, and nothing else.",
+    "rng.permutation or rng.choice, not np.random or random.",
+)
 def drawn_with_rng(answer, case):
     first, again, *others = (sorted(_drawn(answer, case, seed)[0]) for seed in (0, 0, 1, 2, 3))
-    answer.holds(first == again, "the same heads for the same seed",
-                 {"The same seed gave other heads: draw from `rng`.": True})
-    answer.holds(any(first != other for other in others), "other heads for other seeds",
-                 {"Every seed gave the same heads: nothing is random here.": True})
+    answer.holds(
+        first == again, "the same heads for the same seed", {"The same seed gave other heads: draw from `rng`.": True}
+    )
+    answer.holds(
+        any(first != other for other in others),
+        "other heads for other seeds",
+        {"Every seed gave the same heads: nothing is random here.": True},
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -213,21 +291,33 @@ def _judge_mistakes(values, threshold, seed) -> dict:
     clean = values[~np.isnan(values)]
     mean, low, high = _interval(values, seed)
     spread, n = clean.std(), len(clean)
-    full = lambda *interval: (*interval, _verdict(interval, threshold))  # noqa: E731
+
+    def full(*interval):
+        return (*interval, _verdict(interval, threshold))
+
     filled = np.nan_to_num(values)
-    return {"The interval holds 90 %: cut 2.5 % on each side.": full(*_interval(values, seed, level=(0.05, 0.95))),
-            "This is the spread of the values, not of their mean.": full(mean, mean - 1.96 * spread, mean + 1.96 * spread),
-            "These are quantiles of the values; take quantiles of the means of resamples.":
-                full(mean, *map(float, np.quantile(clean, (0.025, 0.975)))),
-            "This is a normal approximation; draw resamples.":
-                full(mean, mean - 1.96 * spread / n**0.5, mean + 1.96 * spread / n**0.5),
-            "Every resample is the same: draw *with* replacement.": full(mean, mean, mean),
-            "NaN means that nothing was measured: leave it out, it is not 0.": full(*_interval(filled, seed)),
-            "NaN spoils the mean: leave these queries out.": full(np.nan, np.nan, np.nan),
-            "The verdict must rest on the interval, not on the mean.": (mean, low, high, YES if mean > threshold else NO),
-            "The verdict must rest on the *lower* end of the interval.": (mean, low, high, YES if high > threshold else NO),
-            "The verdict is turned around.": (mean, low, high, NO if low > threshold else YES),
-            "The verdict asks whether 0 is outside; the threshold was fixed before.": (mean, low, high, YES if low > 0 else NO)}
+    return {
+        "The interval holds 90 %: cut 2.5 % on each side.": full(*_interval(values, seed, level=(0.05, 0.95))),
+        "This is the spread of the values, not of their mean.": full(mean, mean - 1.96 * spread, mean + 1.96 * spread),
+        "These are quantiles of the values; take quantiles of the means of resamples.": full(
+            mean, *map(float, np.quantile(clean, (0.025, 0.975)))
+        ),
+        "This is a normal approximation; draw resamples.": full(
+            mean, mean - 1.96 * spread / n**0.5, mean + 1.96 * spread / n**0.5
+        ),
+        "Every resample is the same: draw *with* replacement.": full(mean, mean, mean),
+        "NaN means that nothing was measured: leave it out, it is not 0.": full(*_interval(filled, seed)),
+        "NaN spoils the mean: leave these queries out.": full(np.nan, np.nan, np.nan),
+        "The verdict must rest on the interval, not on the mean.": (mean, low, high, YES if mean > threshold else NO),
+        "The verdict must rest on the *lower* end of the interval.": (mean, low, high, YES if high > threshold else NO),
+        "The verdict is turned around.": (mean, low, high, NO if low > threshold else YES),
+        "The verdict asks whether 0 is outside; the threshold was fixed before.": (
+            mean,
+            low,
+            high,
+            YES if low > 0 else NO,
+        ),
+    }
 
 
 def _check_judge(answer, case, n_missing: int, place: float) -> None:
@@ -242,22 +332,31 @@ def _check_judge(answer, case, n_missing: int, place: float) -> None:
     answer.gives(args, right, wrong, tolerance=1e-7)
 
 
-@judge.check(1, "Draw as many queries as there are, with replacement; average; repeat 1000 times.",
-             "places = rng.integers(len(values), size=(1000, len(values))); means = values[places].mean(axis=1).",
-             "np.quantile(means, [0.025, 0.975]) are the ends of the interval.")
+@judge.check(
+    1,
+    "Draw as many queries as there are, with replacement; average; repeat 1000 times.",
+    "places = rng.integers(len(values), size=(1000, len(values))); means = values[places].mean(axis=1).",
+    "np.quantile(means, [0.025, 0.975]) are the ends of the interval.",
+)
 def interval(answer, case):
     _check_judge(answer, case, 0, -0.5)
 
 
-@judge.check(1, "Some queries could not be measured; their value is NaN.",
-             "Leave them out before you draw.",
-             "values = values[~np.isnan(values)].")
+@judge.check(
+    1,
+    "Some queries could not be measured; their value is NaN.",
+    "Leave them out before you draw.",
+    "values = values[~np.isnan(values)].",
+)
 def missing_values(answer, case):
     _check_judge(answer, case, 3, -0.5)
 
 
-@judge.check(1, "The mean is above the threshold here. Is that enough?",
-             "A claim is reproduced if the whole interval is above the threshold.",
-             '"reproduced" if low > threshold, else "not reproduced".')
+@judge.check(
+    1,
+    "The mean is above the threshold here. Is that enough?",
+    "A claim is reproduced if the whole interval is above the threshold.",
+    '"reproduced" if low > threshold, else "not reproduced".',
+)
 def verdict(answer, case):
     _check_judge(answer, case, 0, 0.5)

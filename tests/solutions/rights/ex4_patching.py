@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from semanticbm.cross_encoder import after_heads, layers, score_from_cls, self_attention, z_projection
+from semanticbm.bert import after_heads, layers, score_from_cls, self_attention, z_projection
 
 
 def metric__rearranged(patched, baseline, perturbed):
@@ -29,9 +29,11 @@ def _run(hf, inputs, before=None, projection=None):
     """Scores and z of every layer. `before(layer, z) -> z`; `projection`: (layer, kind, function)."""
     seen, handles = {}, []
     for number, layer in enumerate(layers(hf)):
+
         def hook(_, args, number=number):
             seen[number] = args[0] if before is None else before(number, args[0])
             return (seen[number],)
+
         handles.append(z_projection(layer).register_forward_pre_hook(hook))
     if projection:
         number, kind, function = projection
@@ -53,6 +55,7 @@ def _sent(hf, baseline, perturbed, layer, head, n_heads):
         if number == layer:
             z[:, :, head] = source[number].unflatten(-1, (n_heads, -1))[:, :, head]
         return z.flatten(-2)
+
     return before
 
 
@@ -78,4 +81,5 @@ def path_to_head__hooks(traced, baseline, perturbed, sender, receiver, kind, n_h
         output = output.clone().unflatten(-1, (n_heads, -1))
         output[:, :, receiver[1]] = kept["value"].unflatten(-1, (n_heads, -1))[:, :, receiver[1]]
         return output.flatten(-2)
+
     return _run(hf, baseline, None, (receiver[0], kind, put))[0]

@@ -13,7 +13,9 @@ def cls_attention__matrix(attention, words):
 
 
 def attention_by_idf__pandas(attention, idf):
-    found = [pd.Series(a).corr(pd.Series(b), method="spearman") for a, b in zip(attention, idf, strict=True) if len(a) > 2]
+    found = [
+        pd.Series(a).corr(pd.Series(b), method="spearman") for a, b in zip(attention, idf, strict=True) if len(a) > 2
+    ]
     return float(sum(found) / len(found))
 
 

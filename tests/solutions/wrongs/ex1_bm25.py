@@ -79,9 +79,13 @@ def tf_factor__no_k1_plus_1__value(tf, length, avgdl, k1=1.2, b=0.75):
 
 def _bm25(query, documents, idf, k1, b, count=list.count, avgdl=None):
     avgdl = avgdl or np.mean([len(document) for document in documents])
-    factor = lambda tf, n: tf * (k1 + 1) / (tf + k1 * (1 - b + b * n / avgdl))  # noqa: E731
-    return np.array([[idf.get(word, 0) * factor(count(document, word), len(document)) for word in query]
-                     for document in documents])
+
+    def factor(tf, n):
+        return tf * (k1 + 1) / (tf + k1 * (1 - b + b * n / avgdl))
+
+    return np.array(
+        [[idf.get(word, 0) * factor(count(document, word), len(document)) for word in query] for document in documents]
+    )
 
 
 def bm25__no_idf__one_word(query, documents, idf, k1, b):

@@ -4,7 +4,7 @@ import nnsight
 import numpy as np
 import torch
 
-from semanticbm.cross_encoder import after_heads, layers, score_from_cls, self_attention, z_projection
+from semanticbm.bert import after_heads, layers, score_from_cls, self_attention, z_projection
 
 
 def metric__exchanged__ends(patched, baseline, perturbed):

@@ -55,8 +55,11 @@ def u0_idf_correlation__zeros__missing_words(u0, vocabulary, idf):
 
 
 def u0_idf_correlation__with_pieces__missing_words(u0, vocabulary, idf):
-    pairs = [(u0[place], idf[word.removeprefix("##")]) for word, place in vocabulary.items()
-             if word.removeprefix("##") in idf]
+    pairs = [
+        (u0[place], idf[word.removeprefix("##")])
+        for word, place in vocabulary.items()
+        if word.removeprefix("##") in idf
+    ]
     return np.corrcoef(np.array(pairs).T)[0, 1]
 
 
@@ -109,7 +112,9 @@ def random_edit__every_word__same_length(matrix, u0, s0, token_ids, s, rng):
 
 def random_edit__own_directions__one_direction(matrix, u0, s0, token_ids, s, rng):
     directions = rng.normal(size=(len(token_ids), matrix.shape[1]))
-    return _edit(matrix, token_ids, s * np.std(u0) * s0 * directions / np.linalg.norm(directions, axis=1, keepdims=True))
+    return _edit(
+        matrix, token_ids, s * np.std(u0) * s0 * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    )
 
 
 def random_edit__own_generator__one_direction(matrix, u0, s0, token_ids, s, rng):

@@ -59,8 +59,9 @@ def _ridge(train_x, train_y, test_x, penalty, mean, spread, own=None):
     if own:
         b = (test_x - test_x.mean(axis=0)) / test_x.std(axis=0)
     a_mean = a.mean(axis=0)
-    weights = np.linalg.solve((a - a_mean).T @ (a - a_mean) + penalty * np.eye(a.shape[1]),
-                              (a - a_mean).T @ (train_y - train_y.mean()))
+    weights = np.linalg.solve(
+        (a - a_mean).T @ (a - a_mean) + penalty * np.eye(a.shape[1]), (a - a_mean).T @ (train_y - train_y.mean())
+    )
     return (b - a_mean) @ weights + train_y.mean()
 
 

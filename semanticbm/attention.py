@@ -1,0 +1,79 @@
+"""Attention patterns: which token of a pair looks at which, in every head.
+
+A head's *pattern* on a pair is a square of numbers A[i, j]: row i is the piece that looks, column j the piece that is
+looked at, and each row adds up to 1, because it comes out of a softmax. This module runs the model and cuts the patterns
+to the pieces of each pair, with the places of query and document (`PairAttention`), and has the three ways to read them
+that later chapters need: the attention mass on the document, the rows of a query word, the row of [CLS].
+
+When it misleads: attention is where a head *looks*. What it takes from there, and whether anything later reads it, is
+not in the pattern; `semanticbm.path_patching` asks that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from semanticbm.cross_encoder import CrossEncoder, Pair
+
+
+@dataclass(frozen=True)
+class PairAttention:
+    """The attention of all heads on one pair.
+
+    `weights`: float [layer, head, position (attends), position (attended)], padding cut off. `ids`: int [position].
+    `query`, `document`: slices of the positions of the pieces, without [CLS] and [SEP]. `word_ids`: word of each
+    position in its own text. `score`: the model's score of the pair.
+    """
+
+    weights: np.ndarray
+    ids: np.ndarray
+    query: slice
+    document: slice
+    word_ids: list[int | None]
+    score: float
+
+
+@torch.no_grad()
+def attention_patterns(
+    model: CrossEncoder, pairs: Sequence[Pair], batch_size: int = 16, label: str = ""
+) -> Iterator[PairAttention]:
+    """Attention of each pair, in order, from one forward pass a batch. With a `label`, a progress bar."""
+    from tqdm.auto import tqdm
+
+    starts = range(0, len(pairs), batch_size)
+    for start in tqdm(starts, desc=label, disable=not label, leave=False):
+        encoding = model.encode(pairs[start : start + batch_size])
+        output = model.hf(**encoding.inputs, output_attentions=True)
+        patterns = torch.stack(output.attentions, dim=1).cpu().numpy()  # [batch, layer, head, query, key]
+        for row, length in enumerate(encoding.lengths.tolist()):
+            yield PairAttention(
+                patterns[row, :, :, :length, :length],
+                encoding.input_ids[row, :length].cpu().numpy(),
+                slice(*encoding.query_spans[row]),
+                slice(*encoding.document_spans[row]),
+                encoding.word_ids[row][:length],
+                float(output.logits[row, 0]),
+            )
+
+
+def mass_on_document(pattern: PairAttention) -> np.ndarray:
+    """MS of one pair: float [layer, head, query piece]."""
+    return pattern.weights[:, :, pattern.query, pattern.document].sum(axis=-1)
+
+
+def rows_of_word(pattern: PairAttention, query_words: Sequence[str], word: str) -> np.ndarray:
+    """Positions of the pieces of a query word (at all its places in the query): int [piece]."""
+    positions = range(pattern.query.start, pattern.query.stop)
+    rows = [position for position in positions if query_words[pattern.word_ids[position]] == word]
+    return np.array(rows, dtype=int)
+
+
+def cls_row(pattern: PairAttention) -> PairAttention:
+    """The same with the [CLS] row alone, which is much smaller: weights float [layer, head, position]."""
+    return PairAttention(
+        pattern.weights[:, :, 0].copy(), pattern.ids, pattern.query, pattern.document, pattern.word_ids, pattern.score
+    )

@@ -1,0 +1,188 @@
+"""The command line: `semanticbm COMMAND`. Each command is a thin layer over one function of the library.
+
+Errors that a user can mend end with one line on stderr and exit code 2; nothing half-written stays behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semanticbm.errors import TruncationWarning, UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="How a neural re-ranker computes a semantic BM25: the library behind the book.",
+)
+
+Model = Annotated[str, typer.Option("--model", help="compiled, classroom, minilm-l12, random, a folder, or a hub id")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
+
+
+@app.command(epilog="Example: `semanticbm doctor`")
+def doctor() -> None:
+    """Check this installation: versions, memory, GPU, the classroom model, the model hub."""
+    from semanticbm.commands.doctor import run_checks
+
+    raise typer.Exit(run_checks())
+
+
+@app.command(epilog='Example: `semanticbm score "river bank" "The bank of the stream is steep." "Banks lend money."`')
+def score(
+    query: Annotated[str, typer.Argument(help="the query")],
+    documents: Annotated[list[str], typer.Argument(metavar="DOC...", help="one or more documents")],
+    model: Model = "classroom",
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="print a JSON list")] = False,
+) -> None:
+    """Score documents for a query: one line a document, score and document separated by a tab."""
+    from semanticbm.cross_encoder import check_pairs
+    from semanticbm.ladder import load
+
+    check_pairs((query, document) for document in documents)
+    scores = load(model, device).score(query, documents)
+    if as_json:
+        print(
+            json.dumps(
+                [
+                    {"score": float(value), "document": document}
+                    for value, document in zip(scores, documents, strict=True)
+                ],
+                ensure_ascii=False,
+            )
+        )
+        return
+    for value, document in zip(scores, documents, strict=True):
+        print(f"{value:.4f}\t{' '.join(document.split())}")
+
+
+@app.command(epilog="Example: `semanticbm reproduce --quick --out report`")
+def reproduce(
+    model: Model = "classroom",
+    collection: Annotated[
+        str, typer.Option(help="classroom, paper, a folder in BEIR's layout, an ir_datasets id")
+    ] = "classroom",
+    out: Annotated[Path, typer.Option(help="folder for report.json, report.md and figures")] = Path("report"),
+    quick: Annotated[bool, typer.Option("--quick", help="few queries: ends within 3 minutes on 2 cores")] = False,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(help="seed of every random choice")] = 0,
+) -> None:
+    """Run every experiment of the paper on a model and print the claims table. Call again to resume."""
+    from semanticbm.study.reproduce import reproduce as run
+
+    run(model, collection, out, quick=quick, device=device, seed=seed)
+
+
+@app.command(epilog="Example: `semanticbm book --preview`")
+def book(
+    preview: Annotated[bool, typer.Option("--preview", help="build with the project's own preview")] = False,
+    check: Annotated[bool, typer.Option("--check", help="only check the sources: references, labels, cells")] = False,
+) -> None:
+    """Build the book into _book/index.html: with Quarto where it is there, else with the preview."""
+    from semanticbm.builder.commands import book_command
+
+    raise typer.Exit(book_command(preview, check))
+
+
+@app.command(epilog="Example: `semanticbm check ex1_bm25.idf --hint 2`")
+def check(
+    exercise: Annotated[
+        str | None, typer.Argument(help="an exercise, such as ex1_bm25.idf; else the next unsolved one")
+    ] = None,
+    hint: Annotated[int, typer.Option(help="how many hints to show, from vague to exact")] = 1,
+    folder: Annotated[Path, typer.Option(help="folder with the exercise files")] = Path("exercises"),
+) -> None:
+    """Feedback on one exercise: the first thing that is not right yet, and a hint."""
+    from semanticbm.grading.commands import check_command
+
+    raise typer.Exit(check_command(exercise, hint, folder))
+
+
+@app.command(epilog="Example: `semanticbm grade submissions/ --held-out --json points.json`")
+def grade(
+    path: Annotated[Path, typer.Argument(help="a student's folder, or a folder of such folders")] = Path("exercises"),
+    held_out: Annotated[bool, typer.Option("--held-out", help="also run the checks that students do not see")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write points as JSON")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="write points as CSV")] = None,
+    gradescope: Annotated[Path | None, typer.Option(help="write Gradescope's results.json")] = None,
+) -> None:
+    """Points for the exercises of one student or of a folder of students."""
+    from semanticbm.grading.commands import grade_command
+
+    raise typer.Exit(grade_command(path, held_out, json_file, csv_file, gradescope))
+
+
+@app.command(epilog="Example: `semanticbm train --out runs/seed2 --seed 2 --data ../data`")
+def train(
+    out: Annotated[Path, typer.Option(help="folder of the run: checkpoints, log, adapter")] = Path("runs/classroom"),
+    data: Annotated[Path | None, typer.Option(help="folder with the training data, else SEMANTICBM_DATA")] = None,
+    loss: Annotated[str, typer.Option(help="softmax+cosine, softmax or bce")] = "softmax+cosine",
+    seed: Annotated[
+        int, typer.Option(help="seed of data order, crops, negatives and weights; 1 is the shipped one")
+    ] = 1,
+    max_steps: Annotated[
+        int | None, typer.Option(help="optimiser steps, 48 pairs each; default: the shipped recipe")
+    ] = None,
+    examine: Annotated[bool, typer.Option(help="measure the adapter on the held-out queries after training")] = True,
+) -> None:
+    """Train the classroom model again from the backbone and the real pairs. Call again to resume."""
+    from semanticbm.classroom_model.data import data_folder
+
+    folder = data_folder(data)
+    try:
+        from semanticbm.classroom_model.training import LOSSES, Recipe, train_and_examine
+    except ModuleNotFoundError as error:
+        raise UserError(f"training needs {error.name}: pip install 'semanticbm[train]'.") from None
+    if loss not in LOSSES:
+        raise UserError(f"unknown loss {loss!r}: use {', '.join(LOSSES)}.")
+    steps = {} if max_steps is None else {"max_steps": max_steps}
+    train_and_examine(out, folder, Recipe(loss=loss, seed=seed, **steps), examine)
+
+
+def _one_line_warning(message, category, *_args, **_kwargs) -> None:
+    if issubclass(category, TruncationWarning):
+        print(f"semanticbm: note: {message}", file=sys.stderr)
+
+
+def _explain_os_error(error: OSError) -> str:
+    place = f" ({error.filename})" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"the disk is full{place}: free some space and run the same command again."
+    return f"{error.strerror or error}{place}: choose another place or mend its permissions."
+
+
+STOPPED = "stopped. What was finished is kept: run the same command again to go on."
+# What the parser raises for an unknown option or a missing argument: the base class of BadParameter, whichever click it is.
+_USAGE_ERRORS = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: run a command; turn mendable errors into one line and exit code 2."""
+    warnings.showwarning = _one_line_warning
+    try:
+        code = app(arguments, standalone_mode=False) or 0
+        if code != 130:  # the parser's code for Ctrl-C
+            raise SystemExit(code)
+        message = STOPPED
+    except UserError as error:
+        message = " ".join(str(error).split())
+    except (KeyboardInterrupt, typer.Abort):
+        message = STOPPED
+    except _USAGE_ERRORS as error:
+        message = f"{' '.join(error.format_message().split())} Try: semanticbm --help"
+    except OSError as error:
+        message = _explain_os_error(error)
+    print(f"semanticbm: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+if __name__ == "__main__":
+    main()

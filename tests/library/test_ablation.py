@@ -1,0 +1,178 @@
+"""Ablation: roles and means by hand, hooks against nnsight, blocked attention against attention written out."""
+
+import numpy as np
+import pytest
+import torch
+
+from semanticbm.ablation import (
+    ROLES,
+    block_attention,
+    block_attention_textbook,
+    blocked_entries,
+    mean_ablation,
+    mean_ablation_textbook,
+    role_means,
+    roles,
+    side,
+)
+from semanticbm.bert import layers, z_projection
+from semanticbm.errors import UserError
+from semanticbm.heads import complement, other_draws
+
+PAIRS = [
+    ("river bank", "the bank of the river is steep and green"),
+    ("what are embeddings", "cold water"),
+    ("money", "a bank has money"),
+]
+HEADS = [(0, 1), (1, 0), (1, 3), (2, 2)]
+
+
+@pytest.fixture(scope="module")
+def means(tiny):
+    return role_means(tiny, PAIRS)
+
+
+def captured_z(model, encoding):
+    """z of each layer by plain hooks, apart from the module under test: float [layer, batch, position, d_model]."""
+    found = []
+
+    def keep(module, inputs, output):
+        return found.append(inputs[0].clone())
+
+    handles = [z_projection(layer).register_forward_hook(keep) for layer in layers(model.hf)]
+    model.logits(encoding)
+    for handle in handles:
+        handle.remove()
+    return torch.stack(found)
+
+
+def test_roles_by_hand(tiny):
+    encoding = tiny.encode(PAIRS[1:])
+    assert " ".join(tiny.tokens(encoding, 0)) == "[CLS] what are em ##bed ##ding ##s [SEP] cold water [SEP]"
+    assert roles(encoding)[0].tolist() == [0] + [1] * 6 + [2] + [3] * 2 + [2]
+    assert roles(encoding)[1].tolist() == [0, 1, 2, 3, 3, 3, 3, 2, -1, -1, -1]
+
+
+def test_a_sep_belongs_to_the_text_before_it(tiny):
+    encoding = tiny.encode(PAIRS[1:])
+    assert side(encoding, "cls")[1].nonzero().flatten().tolist() == [0]
+    assert side(encoding, "query")[1].nonzero().flatten().tolist() == [1, 2]
+    assert side(encoding, "document")[1].nonzero().flatten().tolist() == [3, 4, 5, 6, 7]
+    assert int(blocked_entries(encoding, "query", "document")[1].sum()) == 2 * 5
+    with pytest.raises(UserError, match="is not a side"):
+        side(encoding, "title")
+
+
+def test_means_equal_a_loop_over_single_pairs(tiny, means):
+    collected = {role: [] for role in range(len(ROLES))}
+    for pair in PAIRS:
+        encoding = tiny.encode([pair])
+        z = captured_z(tiny, encoding)[:, 0]
+        for position, role in enumerate(roles(encoding)[0].tolist()):
+            collected[role].append(z[:, position])
+    for role, values in collected.items():
+        torch.testing.assert_close(means[:, role], torch.stack(values).mean(dim=0), atol=1e-5, rtol=0)
+
+
+def test_ablated_z_is_the_mean_and_other_heads_keep_theirs(tiny, means):
+    """In the first ablated layer nothing upstream has changed. Read by a hook that runs after the ablation."""
+    encoding = tiny.encode(PAIRS[:1])
+    seen = []
+    before = captured_z(tiny, encoding)[1]
+    watch = z_projection(layers(tiny.hf)[1]).register_forward_hook(lambda module, given, _: seen.append(given[0]))
+    mean_ablation(tiny, PAIRS[:1], [(1, 3)], means)
+    watch.remove()
+    d, role = tiny.d_head, roles(encoding)[0]
+    torch.testing.assert_close(seen[0][0, :, 3 * d :], means[1][role][:, 3 * d :])
+    torch.testing.assert_close(seen[0][0, :, : 3 * d], before[0, :, : 3 * d], atol=1e-5, rtol=0)
+
+
+def test_fast_ablation_equals_nnsight(tiny, means):
+    fast = mean_ablation(tiny, PAIRS, HEADS, means)
+    slow = [mean_ablation_textbook(tiny, pair, HEADS, means) for pair in PAIRS]
+    np.testing.assert_allclose(fast, slow, atol=1e-5)
+    assert np.abs(fast - tiny.score_pairs(PAIRS)).min() > 1e-4
+
+
+def test_no_head_ablated_is_the_model_and_hooks_are_gone_afterwards(tiny, means):
+    before = tiny.score_pairs(PAIRS)
+    np.testing.assert_allclose(mean_ablation(tiny, PAIRS, [], means), before, atol=1e-5)
+    mean_ablation(tiny, PAIRS, HEADS, means)
+    np.testing.assert_array_equal(tiny.score_pairs(PAIRS), before)
+    assert not any(z_projection(layer)._forward_pre_hooks for layer in layers(tiny.hf))
+
+
+def test_padding_does_not_change_an_ablated_score(tiny, means):
+    together = mean_ablation(tiny, PAIRS, HEADS, means, batch_size=3)
+    alone = mean_ablation(tiny, PAIRS, HEADS, means, batch_size=1)
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_all_heads_ablated_leaves_nothing_of_the_document_order(tiny, means):
+    """With every head at its mean [CLS] gets the same from every pair: one score for all."""
+    scores = mean_ablation(tiny, PAIRS, complement(tiny, []), means)
+    assert np.ptp(scores) < 1e-5 < np.ptp(tiny.score_pairs(PAIRS))
+
+
+def test_bad_heads_and_means_are_named(tiny, means):
+    with pytest.raises(UserError, match="no head 3.0"):
+        mean_ablation(tiny, PAIRS, [(3, 0)], means)
+    with pytest.raises(UserError, match="role_means"):
+        mean_ablation(tiny, PAIRS, HEADS, means[:2])
+
+
+def test_control_draws_have_the_same_size_and_layers(tiny):
+    draws = other_draws(tiny, HEADS, n=5)
+    for draw in draws:
+        assert not set(draw) & set(HEADS) and len(set(draw)) == len(HEADS)
+        assert [layer for layer, _ in draw] == [0, 1, 1, 2]
+    assert len({tuple(draw) for draw in draws}) > 1
+    full_layer = [(1, head) for head in range(4)]
+    assert all(len(set(draw) - set(full_layer)) == 4 for draw in other_draws(tiny, full_layer, n=3))
+    with pytest.raises(UserError, match="no control"):
+        other_draws(tiny, complement(tiny, [(0, 0)]))
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Blocked attention
+
+
+@pytest.mark.parametrize(("rows", "columns"), [("cls", "document"), ("query", "document"), ("document", "query")])
+def test_blocked_attention_equals_attention_written_out(tiny, rows, columns):
+    fast = block_attention(tiny, PAIRS, rows, columns)
+    slow = [block_attention_textbook(tiny, pair, rows, columns) for pair in PAIRS]
+    np.testing.assert_allclose(fast, slow, atol=1e-5)
+    assert np.abs(fast - tiny.score_pairs(PAIRS)).min() > 1e-4
+
+
+def test_blocking_nothing_is_the_model(tiny, monkeypatch):
+    monkeypatch.setattr(
+        "semanticbm.ablation.blocked_entries",
+        lambda encoding, rows, columns: torch.zeros(len(encoding), *encoding.input_ids.shape[1:] * 2, dtype=torch.bool),
+    )
+    np.testing.assert_allclose(block_attention(tiny, PAIRS), tiny.score_pairs(PAIRS), atol=1e-5)
+    np.testing.assert_allclose(block_attention_textbook(tiny, PAIRS[0]), tiny.score_pairs(PAIRS[:1])[0], atol=1e-5)
+
+
+def test_blocked_patterns_are_zero_there_and_still_sum_to_one(tiny):
+    seen = []
+    attentions = [layer.attention.self for layer in layers(tiny.hf)]
+    handles = [module.register_forward_hook(lambda m, inputs, output: seen.append(output[1])) for module in attentions]
+    block_attention(tiny, PAIRS[:1], "cls", "document")
+    for handle in handles:
+        handle.remove()
+    columns = side(tiny.encode(PAIRS[:1]), "document")[0]
+    for pattern in seen:
+        assert not pattern[0, :, 0, columns].any() and pattern[0, :, 1, columns].any()
+        torch.testing.assert_close(pattern.sum(-1), torch.ones_like(pattern.sum(-1)))
+
+
+def test_with_both_ways_closed_the_document_cannot_matter(tiny, monkeypatch):
+    """[CLS] and query blind for the document: two documents of the same length give the same score."""
+    both = [("river bank", "the water is cold"), ("river bank", "a bank has money")]
+
+    def closed(encoding, rows, columns):
+        return (side(encoding, "cls") | side(encoding, "query"))[:, :, None] & side(encoding, "document")[:, None, :]
+
+    monkeypatch.setattr("semanticbm.ablation.blocked_entries", closed)
+    assert np.ptp(block_attention(tiny, both)) < 1e-6 < np.ptp(tiny.score_pairs(both))

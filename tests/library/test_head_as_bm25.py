@@ -1,0 +1,114 @@
+"""Effective k1 and b: what went into the compiled model must come out."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+
+from semanticbm.collection import Collection
+from semanticbm.compiled import build_tokenizer, compile_bm25, compile_distracted, match_logits
+from semanticbm.cross_encoder import CrossEncoder
+from semanticbm.errors import UserError
+from semanticbm.head_as_bm25 import (
+    _beta_in_other_documents,
+    attention_masses,
+    bm25_parameters,
+    effective_bm25,
+    effective_heads,
+    predicted_mass,
+)
+from semanticbm.heads import parse_head
+
+TEXTS = {
+    "a": "The cat sat on the mat, and the other cat looked at the first cat.",
+    "b": "A dog chased the cat.",
+    "c": "Automobiles need fuel; an automobile without fuel is furniture.",
+    "d": "My car needs fuel and my neighbour's car needs a driver, a road, a reason and a good map of the town.",
+}
+QUERIES = {"q1": "cat on mat", "q2": "car fuel", "q3": "the dog"}
+TINY = Collection("tiny", TEXTS, QUERIES, {})
+PAIRS = [(query, text) for query in QUERIES.values() for text in TEXTS.values()]
+
+
+@pytest.mark.parametrize("k1", [0.1, 0.5, 1.2, 2.0, 5.0])
+@pytest.mark.parametrize("b", [1e-4, 0.01, 0.3, 0.75, 0.99])
+def test_recovers_what_went_in(k1, b):
+    model = compile_bm25(TINY, k1, b)
+    found = effective_bm25(model, 0, 0, PAIRS, model.bm25.avgdl)
+    np.testing.assert_allclose([found.k1[0], found.b[0]], [k1, b], rtol=0.01)
+    assert found.r2 > 0.999 and found.r2_words > 0.999 and found.mean_error < 1e-3
+    assert found.k1[1] <= found.k1[0] * 1.0001 and found.k1[2] >= found.k1[0] * 0.9999
+
+
+@pytest.mark.parametrize("b", [0.0, 1.0])
+def test_limits_of_b(b):
+    model = compile_bm25(TINY, 1.2, b)
+    found = effective_bm25(model, 0, 0, PAIRS, model.bm25.avgdl)
+    np.testing.assert_allclose([found.k1[0], found.b[0]], [1.2, b], rtol=0.01, atol=1e-9)
+
+
+def test_recovers_each_planted_head_of_the_distracted_model():
+    model, heads = compile_distracted(TINY, seed=3)
+    found = effective_heads(model, [parse_head(head) for head in heads["matching"]], PAIRS, model.bm25.avgdl)
+    for one in found:
+        np.testing.assert_allclose([one.k1[0], one.b[0]], model.parameters[one.head], rtol=0.01)
+
+
+def test_parameters_invert_the_logits():
+    for k1, b, avgdl in [(0.4, 0.2, 50), (1.2, 0.75, 70), (3.0, 0.95, 300)]:
+        logits = match_logits(k1, b, avgdl)
+        np.testing.assert_allclose(bm25_parameters(logits.beta, logits.sink, avgdl), (k1, b), rtol=1e-9)
+
+
+def test_no_preference_for_matches_gives_no_k1():
+    k1, b = bm25_parameters([0.0, -1.0], 0.0, 50)
+    assert np.isnan(k1).all() and 0 < b < 1
+
+
+def test_random_model_has_a_reading_and_a_poor_fit():
+    torch.manual_seed(0)
+    vocabulary = sorted({word for text in QUERIES.values() for word in text.split()})
+    config = BertConfig(
+        vocab_size=4 + len(vocabulary),
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        num_labels=1,
+        initializer_range=1.0,
+    )
+    model = CrossEncoder(BertForSequenceClassification(config), build_tokenizer(vocabulary), "random")
+    found = effective_bm25(model, 1, 1, PAIRS)
+    assert found.r2 < 0.9
+    assert found.beta[1] < found.beta[0] < found.beta[2]
+    assert (found.head, found.n_queries) == ("1.1", 3)
+
+
+def test_masses_are_a_whole_row():
+    masses, mean_length = attention_masses(compile_bm25(TINY), [(0, 0), (1, 0)], PAIRS)
+    np.testing.assert_allclose(masses.match + masses.other + masses.sink, 1, atol=1e-6)
+    assert masses.match.shape == (2, len(masses.tf))
+    assert mean_length == np.mean([15, 5, 9, 22])
+
+
+def test_a_words_beta_comes_from_the_other_documents():
+    beta, query, token = np.array([1.0, 2.0, 6.0, 9.0, 5.0]), np.array([0, 0, 0, 0, 1]), np.array([7, 7, 7, 8, 7])
+    np.testing.assert_array_equal(_beta_in_other_documents(beta, query, token), [4.0, 3.5, 1.5, np.nan, np.nan])
+
+
+def test_predicted_mass_by_hand():
+    # Two matches of weight 3, four others of weight 1, a sink of weight 5: 6 / 15.
+    np.testing.assert_allclose(predicted_mass(2, 6, np.log(3), np.log(5)), 0.4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda model: effective_bm25(model, 7, 0, PAIRS), "no head 7.0"),
+        (lambda model: effective_bm25(model, 0, 0, [("dog", "fuel is dear")]), "no query token"),
+        (lambda model: effective_bm25(model, 0, 0, []), "no pair"),
+    ],
+)
+def test_bad_input_is_refused(make, message):
+    with pytest.raises(UserError, match=message):
+        make(compile_bm25(TINY))

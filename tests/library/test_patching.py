@@ -1,0 +1,259 @@
+"""Activation patching against plain PyTorch hooks, fast form against textbook form, sanity checks and bad input."""
+
+from functools import cache
+
+import hooks_oracle as oracle
+import numpy as np
+import pytest
+import torch
+from hypothesis import Phase, assume, given, settings
+from hypothesis import strategies as st
+from transformers import BertConfig, BertForSequenceClassification
+
+from semanticbm.collection import Collection
+from semanticbm.compiled import compile_bm25
+from semanticbm.cross_encoder import CrossEncoder
+from semanticbm.errors import UserError
+from semanticbm.patching import METHODS, SITES, activation_patching, attribution_patching, gradients, metric
+
+TOLERANCE = 1e-5  # of the scores' scale, in float32
+BASELINE = ("cats and dogs", "the dog runs over a hill today")
+PERTURBED = ("cats and dogs", "the dog runs over a cat today")
+TEXTS = {"a": "the cat sat on the mat", "b": "a dog chased the cat", "c": "cars need fuel"}
+TINY_COLLECTION = Collection("tiny", TEXTS, {"q": "cat mat"}, {}, {})
+COMPILED_PAIRS = (("cat mat", "the cat sat on the hill"), ("cat mat", "the cat sat on the mat"))
+
+
+@cache
+def random_model(tokenizer, n_layers: int, n_heads: int) -> CrossEncoder:
+    torch.manual_seed(10 * n_layers + n_heads)
+    config = BertConfig(
+        vocab_size=30522,
+        hidden_size=8 * n_heads,
+        num_hidden_layers=n_layers,
+        intermediate_size=32,
+        num_attention_heads=n_heads,
+        num_labels=1,
+        initializer_range=0.4,
+        attn_implementation="eager",
+    )
+    return CrossEncoder(BertForSequenceClassification(config), tokenizer, "random")
+
+
+def pair_of(seed: int, length: int) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Two pairs of one-piece words whose documents differ in one word."""
+    rng = np.random.default_rng(seed)
+    words = rng.choice(["cat", "dog", "tree", "house", "river", "stone", "light", "music"], length).tolist()
+    other = words.copy()
+    other[int(rng.integers(length))] = "window"
+    return ("cat stone", " ".join(words)), ("cat stone", " ".join(other))
+
+
+def both_inputs(model, baseline, perturbed):
+    return model.encode([baseline]).inputs, model.encode([perturbed]).inputs
+
+
+def expected(model, baseline, perturbed, site, positions):
+    """The metric by hooks, one position set at a time: float [layer] or [layer, head]."""
+    first, second = both_inputs(model, baseline, perturbed)
+    heads = range(model.n_heads) if site == "heads" else [None]
+    patched = np.array(
+        [
+            [float(oracle.activation(model.hf, first, second, site, layer, positions, head)) for head in heads]
+            for layer in range(model.n_layers)
+        ]
+    )
+    score_b, score_p = float(oracle.run(model.hf, first)), float(oracle.run(model.hf, second))
+    shares = (patched - score_b) / (score_p - score_b)
+    return shares if site == "heads" else shares[:, 0]
+
+
+def tolerance(model, baseline, perturbed):
+    """TOLERANCE as a share: rounding is relative to the scores, the metric divides by their difference."""
+    scores = model.score_pairs([baseline, perturbed])
+    return TOLERANCE * max(1.0, np.abs(scores).max() / abs(scores[1] - scores[0]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("site", SITES)
+def test_equals_the_hooks_at_all_positions(tiny, site, method):
+    found = activation_patching(tiny, BASELINE, PERTURBED, site, method=method)
+    everywhere = range(tiny.encode([BASELINE]).input_ids.shape[1])
+    assert np.allclose(found, expected(tiny, BASELINE, PERTURBED, site, everywhere), rtol=0, atol=TOLERANCE)
+    assert np.abs(found).max() > 0.1
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("site", SITES)
+def test_equals_the_hooks_at_each_position(tiny, site, method):
+    found = activation_patching(tiny, BASELINE, PERTURBED, site, "each", method)
+    for position in (0, 5, found.shape[-1] - 1):
+        there = expected(tiny, BASELINE, PERTURBED, site, [position])
+        assert np.allclose(found[..., position], there, rtol=0, atol=TOLERANCE)
+    assert np.abs(found).max() > 0.1
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_chosen_positions_are_patched_together(tiny, site):
+    found = activation_patching(tiny, BASELINE, PERTURBED, site, [0, 3])
+    assert np.allclose(found, expected(tiny, BASELINE, PERTURBED, site, [0, 3]), rtol=0, atol=TOLERANCE)
+
+
+@settings(deadline=None, max_examples=8, phases=(Phase.explicit, Phase.reuse, Phase.generate), derandomize=True)
+@given(
+    n_layers=st.integers(1, 4),
+    n_heads=st.integers(1, 4),
+    length=st.integers(1, 20),
+    seed=st.integers(0, 99),
+    site=st.sampled_from(SITES),
+)
+def test_fast_equals_textbook_equals_hooks_on_random_models(tokenizer, n_layers, n_heads, length, seed, site):
+    model, pairs = random_model(tokenizer, n_layers, n_heads), pair_of(seed, length)
+    assume(abs(np.diff(model.score_pairs(pairs))[0]) > 0.01)  # the metric is for pairs that differ
+    atol = tolerance(model, *pairs)
+    textbook = activation_patching(model, *pairs, site=site, positions=[0, 4], method="textbook")
+    assert np.allclose(activation_patching(model, *pairs, site=site, positions=[0, 4]), textbook, rtol=0, atol=atol)
+    assert np.allclose(textbook, expected(model, *pairs, site, [0, 4]), rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_compiled_model(site):
+    model = compile_bm25(TINY_COLLECTION)
+    everywhere = range(model.encode([COMPILED_PAIRS[0]]).input_ids.shape[1])
+    for method in METHODS:
+        found = activation_patching(model, *COMPILED_PAIRS, site=site, method=method)
+        assert np.allclose(found, expected(model, *COMPILED_PAIRS, site, everywhere), rtol=0, atol=TOLERANCE)
+    if site == "heads":  # the two heads of BM25 stand in line: either of them carries everything
+        assert np.allclose(found, 1.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_classroom_model(classroom_model, site):
+    fast = activation_patching(classroom_model, BASELINE, PERTURBED, site, [0, 2])
+    textbook = activation_patching(classroom_model, BASELINE, PERTURBED, site, [0, 2], "textbook")
+    assert np.allclose(fast, textbook, rtol=0, atol=tolerance(classroom_model, BASELINE, PERTURBED))
+    assert np.allclose(
+        fast,
+        expected(classroom_model, BASELINE, PERTURBED, site, [0, 2]),
+        rtol=0,
+        atol=tolerance(classroom_model, BASELINE, PERTURBED),
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("site", SITES)
+def test_equal_inputs_give_exactly_zero(tiny, site, method):
+    found = activation_patching(tiny, BASELINE, BASELINE, site, "each", method)
+    assert found.shape[0] == tiny.n_layers and (found == 0.0).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_whole_residual_stream_gives_one(tiny, method):
+    assert np.allclose(activation_patching(tiny, BASELINE, PERTURBED, "residual", method=method), 1.0, atol=TOLERANCE)
+
+
+def test_small_memory_gives_the_same(tiny):
+    whole = activation_patching(tiny, BASELINE, PERTURBED, "heads", "each")
+    assert np.allclose(
+        activation_patching(tiny, BASELINE, PERTURBED, "heads", "each", memory=1), whole, rtol=0, atol=TOLERANCE
+    )
+
+
+def test_patching_leaves_the_model_as_it_was(tiny):
+    before = tiny.score_pairs([BASELINE, PERTURBED])
+    activation_patching(tiny, BASELINE, PERTURBED, "heads", method="textbook")
+    attribution_patching(tiny, BASELINE, PERTURBED)
+    assert np.array_equal(before, tiny.score_pairs([BASELINE, PERTURBED]))
+    assert not any(parameter.requires_grad for parameter in tiny.hf.parameters())
+
+
+# Attribution patching
+
+
+def test_gradient_is_the_limit_of_small_patches(tiny):
+    """Finite differences in float64, by hooks: a small step in z changes the score by gradient times step."""
+    model = CrossEncoder(BertForSequenceClassification(tiny.hf.config), tiny.tokenizer, "double")
+    model.hf.load_state_dict(tiny.hf.state_dict())
+    model.hf.double()
+    encoding, layer, step = model.encode([BASELINE]), 1, 1e-5
+    z, slopes = gradients(model, encoding)
+    direction = torch.randn(z[layer].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    kind, module = oracle.ends(oracle.blocks(model.hf)[layer])["heads"]
+    scores = [
+        float(
+            oracle.run(
+                model.hf, encoding.inputs, [(kind, module, lambda value, sign=sign: value + sign * step * direction)]
+            )
+        )
+        for sign in (1, -1)
+    ]
+    assert (scores[0] - scores[1]) / (2 * step) == pytest.approx(float((slopes[layer] * direction).sum()), rel=1e-6)
+
+
+def test_attribution_is_gradient_times_difference(tiny):
+    first, second = (tiny.encode([pair]) for pair in (BASELINE, PERTURBED))
+    z_b, slopes = gradients(tiny, first)
+    z_p = oracle.keep(tiny.hf, second.inputs).z
+    change = float(tiny.logits(second)) - float(tiny.logits(first))
+    guess = [
+        [
+            float((slopes[layer] * (z_p[layer] - z_b[layer]))[..., oracle.columns(tiny.hf, head)].sum()) / change
+            for head in range(tiny.n_heads)
+        ]
+        for layer in range(tiny.n_layers)
+    ]
+    assert np.allclose(attribution_patching(tiny, BASELINE, PERTURBED), guess, atol=1e-4)
+    assert (attribution_patching(tiny, BASELINE, BASELINE) == 0.0).all()
+
+
+def test_attribution_follows_the_exact_effects_on_the_classroom_model(classroom_model):
+    exact = activation_patching(classroom_model, BASELINE, PERTURBED, "heads")
+    guess = attribution_patching(classroom_model, BASELINE, PERTURBED)
+    assert np.corrcoef(exact.ravel(), guess.ravel())[0, 1] > 0.5
+
+
+# bfloat16
+
+
+def test_bfloat16_within_its_precision(tiny):
+    """bfloat16 keeps 8 bits: two ways to the same score may differ by a few steps of 2**-8 of the scores' scale."""
+    model = CrossEncoder(BertForSequenceClassification(tiny.hf.config), tiny.tokenizer, "bfloat16")
+    model.hf.load_state_dict(tiny.hf.state_dict())
+    model.hf.bfloat16()
+    scores = [float(model.logits(model.encode([pair]))) for pair in (BASELINE, PERTURBED)]
+    atol = 8 * 2**-8 * max(1, *map(abs, scores)) / abs(scores[1] - scores[0])
+    fast, textbook = (activation_patching(model, BASELINE, PERTURBED, "heads", method=method) for method in METHODS)
+    assert np.allclose(fast, textbook, rtol=0, atol=atol)
+
+
+# The metric and bad input
+
+
+def test_metric_is_a_share_and_refuses_to_divide_by_nothing():
+    assert metric(np.array([1.0, 2.0, 3.0]), 1.0, 3.0).tolist() == [0.0, 0.5, 1.0]
+    with pytest.raises(UserError, match="differ by"):
+        metric(np.array([1.0]), 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "options", "message"),
+    [
+        ((BASELINE, ("cats and dogs", "the dog")), {}, "tokens"),
+        ((BASELINE, PERTURBED), {"site": "value"}, "site"),
+        ((BASELINE, PERTURBED), {"method": "quick"}, "method"),
+        ((BASELINE, PERTURBED), {"positions": [99]}, "positions"),
+        ((BASELINE, PERTURBED), {"positions": []}, "positions"),
+        ((BASELINE, PERTURBED), {"positions": "every"}, "positions"),
+        ((("q", ""), ("q", "a")), {}, "empty"),
+        ((("cat", "dog " * 600), ("cat", "cow " * 600)), {}, "512"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tiny, pairs, options, message):
+    with pytest.raises(UserError, match=message) as caught:
+        activation_patching(tiny, *pairs, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_unequal_lengths_are_named(tiny):
+    with pytest.raises(UserError, match=r"13 tokens.* 8"):
+        activation_patching(tiny, BASELINE, ("cats and dogs", "the dog"))

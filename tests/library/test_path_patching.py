@@ -1,0 +1,376 @@
+"""Path patching against plain PyTorch hooks, fast form against textbook form, many pairs, files, and bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import hooks_oracle as oracle
+import numpy as np
+import pytest
+import torch
+from hypothesis import Phase, assume, given, settings
+from hypothesis import strategies as st
+from transformers import BertConfig, BertForSequenceClassification
+
+from semanticbm.collection import Collection
+from semanticbm.compiled import compile_bm25
+from semanticbm.cross_encoder import CrossEncoder
+from semanticbm.errors import UserError
+from semanticbm.patching import METHODS, encode_both
+from semanticbm.path_patching import (
+    direct_effects,
+    direct_effects_many,
+    effects_on_receivers,
+    effects_on_receivers_many,
+    path_patching_file,
+    path_to_score,
+    read_effects,
+)
+
+TOLERANCE = 1e-5  # of the scores' scale, in float32
+BASELINE = ("cats and dogs", "the dog runs over a hill today")
+PERTURBED = ("cats and dogs", "the dog runs over a cat today")
+OTHERS = [
+    (BASELINE, PERTURBED),
+    (("red house", "a house"), ("red house", "a river")),
+    (
+        ("stone", "light music in the old cat house by the river"),
+        ("stone", "light music in the old stone house by the river"),
+    ),
+]
+RECEIVERS = [(1, 0), (2, 1), (2, 3)]
+TEXTS = {"a": "the cat sat on the mat", "b": "a dog chased the cat", "c": "cars need fuel"}
+TINY_COLLECTION = Collection("tiny", TEXTS, {"q": "cat mat"}, {}, {})
+COMPILED_PAIRS = (("cat mat", "the cat sat on the hill"), ("cat mat", "the cat sat on the mat"))
+QUICK = {"deadline": None, "max_examples": 8, "derandomize": True, "phases": (Phase.explicit, Phase.generate)}
+
+
+def bert(tokenizer, n_layers: int, n_heads: int, name: str = "random") -> CrossEncoder:
+    torch.manual_seed(10 * n_layers + n_heads)
+    config = BertConfig(
+        vocab_size=30522,
+        hidden_size=8 * n_heads,
+        num_hidden_layers=n_layers,
+        intermediate_size=32,
+        num_attention_heads=n_heads,
+        num_labels=1,
+        initializer_range=0.4,
+        attn_implementation="eager",
+    )
+    return CrossEncoder(BertForSequenceClassification(config), tokenizer, name)
+
+
+random_model = lru_cache(maxsize=None)(bert)
+
+
+def pair_of(seed: int, length: int):
+    """Two pairs of one-piece words whose documents differ in one word."""
+    rng = np.random.default_rng(seed)
+    words = rng.choice(["cat", "dog", "tree", "house", "river", "stone", "light", "music"], length).tolist()
+    other = words.copy()
+    other[int(rng.integers(length))] = "window"
+    return ("cat stone", " ".join(words)), ("cat stone", " ".join(other))
+
+
+def expected(model, baseline, perturbed, receivers=(), into=""):
+    """The metric by hooks: float [layer, head]."""
+    first, second = model.encode([baseline]).inputs, model.encode([perturbed]).inputs
+    patched = (
+        oracle.through(model.hf, first, second, receivers, into)
+        if receivers
+        else oracle.direct(model.hf, first, second)
+    )[..., 0]
+    score_b, score_p = float(oracle.run(model.hf, first)), float(oracle.run(model.hf, second))
+    return (patched - score_b) / (score_p - score_b)
+
+
+def tolerance(model, baseline, perturbed):
+    """TOLERANCE as a share: rounding is relative to the scores, the metric divides by their difference."""
+    scores = model.score_pairs([baseline, perturbed])
+    return TOLERANCE * max(1.0, np.abs(scores).max() / abs(scores[1] - scores[0]))
+
+
+def close(found, wanted, atol=TOLERANCE):
+    return np.allclose(found, wanted, rtol=0, atol=atol, equal_nan=True)
+
+
+# Against the hooks
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_direct_effects_equal_the_hooks(tiny, method):
+    found = direct_effects(tiny, BASELINE, PERTURBED, method)
+    assert found.shape == (tiny.n_layers, tiny.n_heads) and np.abs(found).max() > 0.1
+    assert close(found, expected(tiny, BASELINE, PERTURBED))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("into", ["q", "k", "v", "qk"])
+def test_effects_on_receivers_equal_the_hooks(tiny, into, method):
+    found = effects_on_receivers(tiny, BASELINE, PERTURBED, RECEIVERS, into, method)
+    assert np.isnan(found[2]).all() and np.nanmax(np.abs(found)) > 0.1
+    assert close(found, expected(tiny, BASELINE, PERTURBED, RECEIVERS, into))
+
+
+@settings(**QUICK)
+@given(n_layers=st.integers(1, 4), n_heads=st.integers(1, 4), length=st.integers(1, 20), seed=st.integers(0, 99))
+def test_direct_effects_on_random_models(tokenizer, n_layers, n_heads, length, seed):
+    model, pairs = random_model(tokenizer, n_layers, n_heads), pair_of(seed, length)
+    assume(abs(np.diff(model.score_pairs(pairs))[0]) > 0.01)  # the metric is for pairs that differ
+    atol, textbook = tolerance(model, *pairs), direct_effects(model, *pairs, "textbook")
+    assert close(direct_effects(model, *pairs), textbook, atol)
+    assert close(textbook, expected(model, *pairs), atol)
+
+
+@settings(**QUICK)
+@given(
+    data=st.data(),
+    n_layers=st.integers(2, 4),
+    n_heads=st.integers(1, 3),
+    length=st.integers(1, 12),
+    seed=st.integers(0, 99),
+    into=st.sampled_from("qkv"),
+)
+def test_effects_on_receivers_on_random_models(tokenizer, data, n_layers, n_heads, length, seed, into):
+    heads = st.tuples(st.integers(1, n_layers - 1), st.integers(0, n_heads - 1))
+    receivers = data.draw(st.lists(heads, min_size=1, max_size=3, unique=True))
+    model, pairs = random_model(tokenizer, n_layers, n_heads), pair_of(seed, length)
+    assume(abs(np.diff(model.score_pairs(pairs))[0]) > 0.01)
+    atol, textbook = tolerance(model, *pairs), effects_on_receivers(model, *pairs, receivers, into, "textbook")
+    assert close(effects_on_receivers(model, *pairs, receivers, into), textbook, atol)
+    assert close(textbook, expected(model, *pairs, receivers, into), atol)
+
+
+def test_compiled_model_has_the_circuit_that_was_written():
+    """Head 1.0 sums up the score at [CLS]; head 0.0 reaches it through the values of 1.0, and in no direct way."""
+    model = compile_bm25(TINY_COLLECTION)
+    wanted = expected(model, *COMPILED_PAIRS)
+    through = expected(model, *COMPILED_PAIRS, [(1, 0)], "v")
+    for method in METHODS:
+        found = direct_effects(model, *COMPILED_PAIRS, method)
+        assert close(found, wanted) and np.allclose(found, [[0], [1]], atol=1e-3)
+        heard = effects_on_receivers(model, *COMPILED_PAIRS, [(1, 0)], "v", method)
+        assert close(heard, through) and np.allclose(heard[0], 1, atol=1e-3)
+
+
+def test_classroom_model(classroom_model):
+    atol = tolerance(classroom_model, BASELINE, PERTURBED)
+    fast = direct_effects(classroom_model, BASELINE, PERTURBED)
+    assert close(fast, direct_effects(classroom_model, BASELINE, PERTURBED, "textbook"), atol)
+    assert close(fast, expected(classroom_model, BASELINE, PERTURBED), atol)
+
+
+@pytest.mark.parametrize("into", ["q", "k", "v", "qk"])
+def test_receivers_in_the_last_layer_where_only_cls_counts(tiny, into):
+    """The shortcut of the last layer: [CLS] asks alone, but all positions answer."""
+    receivers = [(2, 0), (2, 3)]
+    fast = effects_on_receivers(tiny, BASELINE, PERTURBED, receivers, into)
+    assert close(fast, effects_on_receivers(tiny, BASELINE, PERTURBED, receivers, into, "textbook"))
+    assert close(fast, expected(tiny, BASELINE, PERTURBED, receivers, into))
+    assert np.abs(np.nan_to_num(fast)).max() > 1e-3
+
+
+def test_receivers_in_the_classroom_model(classroom_model):
+    atol, receivers = tolerance(classroom_model, BASELINE, PERTURBED), [(1, 3), (2, 7)]
+    fast = effects_on_receivers(classroom_model, BASELINE, PERTURBED, receivers, "v")
+    assert close(fast, effects_on_receivers(classroom_model, BASELINE, PERTURBED, receivers, "v", "textbook"), atol)
+    assert close(fast, expected(classroom_model, BASELINE, PERTURBED, receivers, "v"), atol)
+
+
+# Sanity
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_equal_inputs_give_exactly_zero(tiny, method):
+    assert (direct_effects(tiny, BASELINE, BASELINE, method) == 0.0).all()
+    found = effects_on_receivers(tiny, BASELINE, BASELINE, RECEIVERS, "k", method)
+    assert (found[:2] == 0.0).all() and np.isnan(found[2]).all()
+
+
+def test_freezing_to_the_own_values_changes_nothing_and_patching_all_heads_gives_the_perturbed_score(tiny):
+    first, second = encode_both(tiny, [BASELINE], [PERTURBED])
+    z_b, z_p = oracle.keep(tiny.hf, first.inputs).z, oracle.keep(tiny.hf, second.inputs).z
+    assert float(path_to_score(tiny, first, z_b)) == pytest.approx(float(tiny.logits(first)), abs=1e-6)
+    # [CLS] itself is the same in both pairs, so all heads together carry all of the change
+    assert float(path_to_score(tiny, first, z_p)) == pytest.approx(float(tiny.logits(second)), abs=1e-6)
+
+
+def test_a_head_that_does_not_write_at_cls_has_no_direct_effect(tiny):
+    first, second = tiny.encode([BASELINE]).inputs, tiny.encode([PERTURBED]).inputs
+    z_b, z_p = oracle.keep(tiny.hf, first).z, oracle.keep(tiny.hf, second).z
+    elsewhere = [torch.cat([ours[:, :1], theirs[:, 1:]], dim=1) for ours, theirs in zip(z_b, z_p, strict=True)]
+    assert float(oracle.run(tiny.hf, first, oracle.fix_heads(tiny.hf, elsewhere))) == pytest.approx(
+        float(oracle.run(tiny.hf, first)), abs=1e-6
+    )
+
+
+def test_batch_equals_rows_and_padding_changes_nothing(tiny):
+    baselines, perturbed = (list(side) for side in zip(*OTHERS, strict=True))
+    many = direct_effects_many(tiny, baselines, perturbed, batch_size=3)
+    for row, (one, other) in enumerate(OTHERS):
+        assert close(many.effects[row] / many.changes[row], direct_effects(tiny, one, other))
+        assert many.changes[row] == pytest.approx(float(np.diff(tiny.score_pairs([one, other]))[0]), abs=1e-5)
+    assert close(direct_effects_many(tiny, baselines, perturbed, method="textbook").effects, many.effects)
+    assert close(direct_effects_many(tiny, baselines, perturbed, batch_size=1).effects, many.effects)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_receivers_on_many_pairs_equal_the_rows(tiny, method):
+    baselines, perturbed = (list(side) for side in zip(*OTHERS, strict=True))
+    many = effects_on_receivers_many(tiny, baselines, perturbed, RECEIVERS, "k", method)
+    for row, (one, other) in enumerate(OTHERS):
+        assert close(
+            many.effects[row] / many.changes[row], effects_on_receivers(tiny, one, other, RECEIVERS, "k", method)
+        )
+
+
+def test_small_changes_are_counted_and_left_out(tiny):
+    found = direct_effects_many(tiny, [BASELINE, BASELINE], [PERTURBED, BASELINE])
+    assert found.left_out == 1 and found.kept.tolist() == [True, False]
+    assert (found.effects[1] == 0.0).all() and found.changes[1] == 0.0
+    assert close(found.shares(), direct_effects(tiny, BASELINE, PERTURBED)[None])
+    assert close(found.ratio_of_means(), direct_effects(tiny, BASELINE, PERTURBED))
+    with pytest.raises(UserError, match="no pair moves"):
+        direct_effects_many(tiny, [BASELINE], [BASELINE]).ratio_of_means()
+
+
+def test_bfloat16_within_its_precision(tiny):
+    """bfloat16 keeps 8 bits: two ways to the same score may differ by a few steps of 2**-8 of the scores' scale."""
+    model = CrossEncoder(BertForSequenceClassification(tiny.hf.config), tiny.tokenizer, "bfloat16")
+    model.hf.load_state_dict(tiny.hf.state_dict())
+    model.hf.bfloat16()
+    scores = [float(model.logits(model.encode([pair]))) for pair in (BASELINE, PERTURBED)]
+    atol = 8 * 2**-8 * max(1, *map(abs, scores)) / abs(scores[1] - scores[0])
+    assert close(*(direct_effects(model, BASELINE, PERTURBED, method) for method in METHODS), atol)
+    heard = [effects_on_receivers(model, BASELINE, PERTURBED, RECEIVERS, "v", method) for method in METHODS]
+    assert close(*heard, atol)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_is_sent_to_layer_0(tiny, method):
+    assert np.isnan(effects_on_receivers(tiny, BASELINE, PERTURBED, [(0, 1)], "v", method)).all()
+
+
+# Into a file
+
+
+def numbered(n: int):
+    return [(f"pair{number}", *OTHERS[number % len(OTHERS)]) for number in range(n)]
+
+
+def test_file_holds_what_many_gives(tiny, tmp_path):
+    pairs = numbered(5)
+    assert path_patching_file(tiny, iter(pairs), tmp_path / "effects.jsonl", batch_size=2, progress=False) == 5
+    rows = list(read_effects(tmp_path / "effects.jsonl"))
+    many = direct_effects_many(tiny, [one for _, one, _ in pairs], [other for _, _, other in pairs])
+    assert [row["id"] for row in rows] == [name for name, _, _ in pairs]
+    assert close([row["effects"] for row in rows], many.effects)
+    assert close([row["perturbed"] - row["baseline"] for row in rows], many.changes)
+
+
+def test_file_goes_on_after_a_half_written_line(tiny, tmp_path):
+    output, pairs = tmp_path / "effects.jsonl", numbered(6)
+    path_patching_file(tiny, pairs, output, batch_size=2, progress=False)
+    whole = output.read_bytes()
+    for cut in (len(whole) // 2, len(whole) - 3):
+        output.write_bytes(whole[:cut])
+        finished = output.read_bytes()[: output.read_bytes().rfind(b"\n") + 1]
+        assert path_patching_file(tiny, pairs, output, batch_size=2, progress=False) == 6
+        assert output.read_bytes().startswith(finished)
+        assert [row["id"] for row in read_effects(output)] == [name for name, _, _ in pairs]
+    again = [row["effects"] for row in read_effects(output)]
+    assert close(again, [json.loads(line)["effects"] for line in whole.decode().splitlines()[1:]])
+
+
+def test_file_of_other_pairs_or_another_measurement_is_refused(tiny, tokenizer, tmp_path):
+    output = tmp_path / "effects.jsonl"
+    path_patching_file(tiny, numbered(3), output, progress=False)
+    before = output.read_bytes()
+    with pytest.raises(UserError, match="the same pairs"):
+        path_patching_file(tiny, numbered(4)[1:], output, progress=False)
+    with pytest.raises(UserError, match="another measurement"):
+        path_patching_file(tiny, numbered(3), output, receivers=RECEIVERS, progress=False)
+    with pytest.raises(UserError, match="weights"):
+        path_patching_file(bert(tokenizer, 3, 4, "tiny"), numbered(3), output, progress=False)
+    assert output.read_bytes() == before
+
+
+def test_file_keeps_the_receivers_holes(tiny, tmp_path):
+    path_patching_file(tiny, numbered(1), tmp_path / "v.jsonl", receivers=[(1, 2)], into="v", progress=False)
+    row = next(read_effects(tmp_path / "v.jsonl"))
+    assert row["effects"][1] == [None] * 4 and None not in row["effects"][0]
+
+
+KILLED = """
+import sys, torch
+sys.path[:0] = [{tests!r}]
+torch.set_num_threads(1)
+from semanticbm.ladder import backbone_folder, load_tokenizer
+from test_path_patching import bert, numbered
+from semanticbm.path_patching import path_patching_file
+model = bert(load_tokenizer(backbone_folder()), 3, 4)
+path_patching_file(model, numbered(100000), {output!r}, batch_size=4, progress=False)
+"""
+
+
+def test_killed_run_keeps_its_finished_pairs_and_goes_on(tokenizer, tmp_path):
+    output, tests = tmp_path / "effects.jsonl", str(Path(__file__).parents[1])
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED.format(tests=tests, output=str(output))],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        deadline = time.monotonic() + 180
+        while not (output.exists() and output.read_bytes().count(b"\n") > 20):
+            assert child.poll() is None and time.monotonic() < deadline, "the run ended early or wrote nothing"
+            time.sleep(0.05)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    whole_lines = output.read_bytes()[: output.read_bytes().rfind(b"\n") + 1]
+    n_finished = whole_lines.count(b"\n") - 1
+    total = path_patching_file(bert(tokenizer, 3, 4), numbered(n_finished + 3), output, batch_size=4, progress=False)
+    assert total == n_finished + 3 and output.read_bytes().startswith(whole_lines)
+    assert [row["id"] for row in read_effects(output)] == [name for name, _, _ in numbered(total)]
+
+
+def test_pairs_are_read_one_batch_at_a_time(tiny, tmp_path):
+    """Memory stays constant only if no more pairs are taken than one batch needs."""
+    taken, output = [], tmp_path / "effects.jsonl"
+
+    def stream():
+        for number, pair in enumerate(numbered(9)):
+            lines = output.read_text().count("\n") - 1 if output.exists() else 0
+            taken.append(number - lines)
+            yield pair
+
+    path_patching_file(tiny, stream(), output, batch_size=3, progress=False)
+    assert len(taken) == 9 and max(taken) <= 3
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model: direct_effects(model, BASELINE, ("cats and dogs", "the dog")), "13 tokens.* 8"),
+        (lambda model: direct_effects(model, BASELINE, PERTURBED, "quick"), "method"),
+        (lambda model: direct_effects(model, ("cat", "dog " * 600), ("cat", "cow " * 600)), "512"),
+        (lambda model: direct_effects(model, BASELINE, PERTURBED, min_change=1e9), "differ by"),
+        (lambda model: direct_effects_many(model, [BASELINE], []), "pair"),
+        (lambda model: direct_effects_many(model, [], []), "no pair"),
+        (lambda model: effects_on_receivers(model, BASELINE, PERTURBED, [], "v"), "receiver"),
+        (lambda model: effects_on_receivers(model, BASELINE, PERTURBED, [(9, 0)], "v"), "no head 9.0"),
+        (lambda model: effects_on_receivers(model, BASELINE, PERTURBED, RECEIVERS, "z"), "into"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tiny, call, message):
+    with pytest.raises(UserError, match=message) as caught:
+        call(tiny)
+    assert "\n" not in str(caught.value)
