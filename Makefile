@@ -11,10 +11,11 @@
 
 SHELL := /bin/sh
 STAMP := .venv/setup.stamp
+TOO_OLD := import sys; sys.exit(sys.version_info < (3, 11))
 TEST_FLAGS ?= -n auto --maxprocesses=4 --dist=loadfile
-CANDIDATES := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
+export ASKED_PYTHON := $(PYTHON)
 
-.PHONY: setup book test bench notebooks clean
+.PHONY: always setup book test bench notebooks clean
 
 book: setup
 	.venv/bin/semanticbm book $(BOOK_FLAGS)
@@ -30,14 +31,21 @@ notebooks: setup
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt scripts/setup_environment.py
-	@for python in $(CANDIDATES); do \
-	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
-	    exec $$python scripts/setup_environment.py; \
-	  fi; \
+# With PYTHON=... the script looks each time whether the environment has that Python.
+$(STAMP): pyproject.toml constraints.txt scripts/setup_environment.py $(if $(PYTHON),always)
+	@if [ -n "$$ASKED_PYTHON" ]; then \
+	  if "$$ASKED_PYTHON" -c '$(TOO_OLD)' >/dev/null 2>&1; then exec "$$ASKED_PYTHON" scripts/setup_environment.py; fi; \
+	  said=$$("$$ASKED_PYTHON" --version 2>&1); \
+	  echo "setup: PYTHON=$$ASKED_PYTHON is not a Python 3.11 or newer ($$said). Name another one, or leave PYTHON out." >&2; \
+	  exit 1; \
+	fi; \
+	for python in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	  if $$python -c '$(TOO_OLD)' >/dev/null 2>&1; then exec $$python scripts/setup_environment.py; fi; \
 	done; \
 	echo "setup: found no Python 3.11 or newer. Install one (python.org, or your system's packages), or say where it is: make setup PYTHON=/path/to/python3" >&2; \
 	exit 1
+
+always:
 
 clean:
 	rm -rf _book .quarto .cache build semanticbm.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -92,23 +92,45 @@ def book(
     raise typer.Exit(book_command(preview, check))
 
 
+@app.command(epilog="Example: `semanticbm init my-exercises`")
+def init(
+    folder: Annotated[Path, typer.Argument(help="where the exercise files go; it is made if it is not there")],
+    update: Annotated[
+        bool, typer.Option("--update", help="bring new exercises into files that are there; keeps what you wrote")
+    ] = False,
+) -> None:
+    """A fresh set of exercises in a folder of your own. No file that is there is written over."""
+    from semanticbm.commands.init import init_command
+
+    init_command(folder, update)
+
+
+def _exercises() -> Path:
+    """The folder of exercises when none is named: `exercises`, or the current folder, as `init` fills it."""
+    return Path("exercises") if Path("exercises").is_dir() else Path(".")
+
+
 @app.command(epilog="Example: `semanticbm check ex1_bm25.idf --hint 2`")
 def check(
     exercise: Annotated[
         str | None, typer.Argument(help="an exercise, such as ex1_bm25.idf; else the next unsolved one")
     ] = None,
     hint: Annotated[int, typer.Option(help="how many hints to show, from vague to exact")] = 1,
-    folder: Annotated[Path, typer.Option(help="folder with the exercise files")] = Path("exercises"),
+    folder: Annotated[
+        Path | None, typer.Option(help="folder with the exercise files; default: exercises, or this folder")
+    ] = None,
 ) -> None:
     """Feedback on one exercise: the first thing that is not right yet, and a hint."""
     from semanticbm.grading.commands import check_command
 
-    raise typer.Exit(check_command(exercise, hint, folder))
+    raise typer.Exit(check_command(exercise, hint, folder or _exercises()))
 
 
 @app.command(epilog="Example: `semanticbm grade submissions/ --held-out --json points.json`")
 def grade(
-    path: Annotated[Path, typer.Argument(help="a student's folder, or a folder of such folders")] = Path("exercises"),
+    path: Annotated[
+        Path | None, typer.Argument(help="a student's folder, or a folder of such folders; default as for check")
+    ] = None,
     held_out: Annotated[bool, typer.Option("--held-out", help="also run the checks that students do not see")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="write points as JSON")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="write points as CSV")] = None,
@@ -117,7 +139,7 @@ def grade(
     """Points for the exercises of one student or of a folder of students."""
     from semanticbm.grading.commands import grade_command
 
-    raise typer.Exit(grade_command(path, held_out, json_file, csv_file, gradescope))
+    raise typer.Exit(grade_command(path or _exercises(), held_out, json_file, csv_file, gradescope))
 
 
 @app.command(epilog="Example: `semanticbm train --out runs/seed2 --seed 2 --data ../data`")
@@ -178,6 +200,10 @@ def main(arguments: list[str] | None = None) -> None:
         message = STOPPED
     except _USAGE_ERRORS as error:
         message = f"{' '.join(error.format_message().split())} Try: semanticbm --help"
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("semanticbm", ""):
+            raise
+        message = f"{error.name} is missing: run make setup, or install semanticbm again. semanticbm doctor says more."
     except OSError as error:
         message = _explain_os_error(error)
     print(f"semanticbm: {message}", file=sys.stderr)

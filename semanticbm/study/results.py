@@ -45,15 +45,18 @@ class Results:
 
 
 def results_folder() -> Path:
-    """`book/results`: from SEMANTICBM_RESULTS, else beside this package, else above the working folder."""
+    """`book/results`: from SEMANTICBM_RESULTS, else of the clone, else above the working folder, else in the package."""
     candidates = [Path(os.environ["SEMANTICBM_RESULTS"])] if "SEMANTICBM_RESULTS" in os.environ else []
     candidates += [
         parent / "book" / "results" for parent in (Path(__file__).parents[2], Path.cwd(), *Path.cwd().parents)
     ]
+    candidates.append(Path(__file__).parents[1] / "shipped" / "results")
     for folder in candidates:
         if folder.is_dir():
             return folder
-    raise UserError("the stored results (book/results) were not found: run inside a clone of the book's repository.")
+    raise UserError(
+        "the stored results (book/results) were not found: install semanticbm again, or run this in a clone."
+    )
 
 
 def read_json(name: str):

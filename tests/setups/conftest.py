@@ -1,0 +1,82 @@
+"""Environments for the tests of set-ups: every package of this one is there, except semanticbm; nothing is downloaded."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment, and the variables with which its programs run."""
+
+    folder: Path
+    variables: dict[str, str]
+
+    @property
+    def python(self) -> Path:
+        """Its Python."""
+        return self.folder / "bin" / "python"
+
+    def run(self, *command: str | Path, cwd: Path, seconds: float = 300) -> subprocess.CompletedProcess:
+        """Run a program and capture what it says."""
+        return subprocess.run(
+            list(map(str, command)), cwd=cwd, env=self.variables, capture_output=True, text=True, timeout=seconds
+        )
+
+
+def clean_variables(**more: str) -> dict[str, str]:
+    """The variables of this process without those that lead to this clone."""
+    hidden = ("PYTHONPATH", "SEMANTICBM_RESULTS", "VIRTUAL_ENV")
+    kept = {name: value for name, value in os.environ.items() if name not in hidden}
+    return kept | {"PIP_NO_BUILD_ISOLATION": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "OMP_NUM_THREADS": "1"} | more
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory) -> Path:
+    """A folder of links to all installed packages but semanticbm."""
+    folder = tmp_path_factory.mktemp("packages")
+    for path in Path(sysconfig.get_paths()["purelib"]).iterdir():
+        if "semanticbm" not in path.name and path.suffix != ".pth":
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def new_environment(packages):
+    """A function that makes an environment without semanticbm in a folder."""
+
+    def make(folder: Path, **variables: str) -> Environment:
+        venv.create(folder, with_pip=False, symlinks=True)
+        site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+        (site / "packages.pth").write_text(f"{packages}\n", encoding="utf-8")
+        return Environment(folder, clean_variables(**variables))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> Path:
+    """The wheel of this clone, built without a network."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-deps", "--no-build-isolation", "-w", str(folder)]
+    done = subprocess.run(command, env=clean_variables(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next(folder.glob("semanticbm-*.whl"))
+
+
+@pytest.fixture(scope="session")
+def installed(wheel, new_environment, tmp_path_factory) -> Environment:
+    """An environment in which the wheel is installed and no clone is near."""
+    environment = new_environment(tmp_path_factory.mktemp("installed") / "venv")
+    empty = tmp_path_factory.mktemp("empty")
+    done = environment.run(environment.python, "-m", "pip", "install", "--no-deps", "--no-index", wheel, cwd=empty)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return environment
