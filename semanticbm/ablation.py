@@ -15,7 +15,8 @@ document, so each of these four *roles* has its own mean.
 removed before the softmax, so the rest of the row still adds up to 1. With rows "cls" and columns "document" [CLS] sees
 the document only through what the query tokens bring.
 
-Each method has two forms with equal results: the definition as nnsight text, and plain hooks or masks that run faster.
+Both are nnsight traces, one for each batch of pairs: `ablated_scores` overwrites z, `blocked_scores` gives every layer's
+attention another mask.
 
 When it misleads: other heads may stand in for an ablated one, so a small loss does not show that a head is idle. Means
 are taken over one set of pairs, and another set gives another ablation. And a model where most heads are frozen gets
@@ -25,33 +26,34 @@ inputs it never saw: failing then says little about the heads that were left.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from semanticbm.bert import layers, self_attention, z_projection
 from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, check_pairs
 from semanticbm.errors import UserError
 from semanticbm.heads import Head
+from semanticbm.patching import read_site, to_numpy
 
-ROLES = ("cls", "query", "sep", "document")
-PADDING = -1
+TOKEN_ROLES = ("cls", "query", "sep", "document")
+PADDING = -1  # the role of a padding token
 SIDES = ("cls", "query", "document")
 
 # --------------------------------------------------------------------------------------------------------------------
 # Which position is what
 
 
-def roles(encoding: Encoding) -> Tensor:
-    """The role of each position as its number in `ROLES`, `PADDING` (-1) for padding: int [batch, position]."""
-    found = torch.where(encoding.attention_mask.bool(), ROLES.index("sep"), PADDING)
-    found[:, 0] = ROLES.index("cls")
+def token_roles(encoding: Encoding) -> Tensor:
+    """The role of each position as its number in `TOKEN_ROLES`, -1 for padding: int [batch, position] (chapter 8)."""
+    roles = torch.where(encoding.attention_mask.bool(), TOKEN_ROLES.index("sep"), PADDING)
+    roles[:, 0] = TOKEN_ROLES.index("cls")
     for row, (query, document) in enumerate(zip(encoding.query_spans, encoding.document_spans, strict=True)):
-        found[row, slice(*query)] = ROLES.index("query")
-        found[row, slice(*document)] = ROLES.index("document")
-    return found
+        roles[row, slice(*query)] = TOKEN_ROLES.index("query")
+        roles[row, slice(*document)] = TOKEN_ROLES.index("document")
+    return roles
 
 
 def side(encoding: Encoding, name: str) -> Tensor:
@@ -70,14 +72,12 @@ def side(encoding: Encoding, name: str) -> Tensor:
 def _batches(
     model: CrossEncoder, pairs: Iterable[Pair], batch_size: int, label: str
 ) -> Iterator[tuple[list[int], Encoding]]:
-    """Encoded batches with the numbers of their pairs, long pairs first; with a `label`, a progress bar."""
-    from tqdm.auto import tqdm
-
+    """Encoded batches with the places of their pairs, long pairs first; with a `label`, a progress bar."""
     pairs = check_pairs(pairs)
-    order = sorted(range(len(pairs)), key=lambda number: -len(pairs[number][0]) - len(pairs[number][1]))
+    order = sorted(range(len(pairs)), key=lambda place: -len(pairs[place][0]) - len(pairs[place][1]))
     for start in tqdm(range(0, len(pairs), batch_size), desc=label, disable=not label, leave=False):
-        numbers = order[start : start + batch_size]
-        yield numbers, model.encode([pairs[number] for number in numbers])
+        places = order[start : start + batch_size]
+        yield places, model.encode([pairs[place] for place in places])
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -87,67 +87,54 @@ def _batches(
 @torch.no_grad()
 def role_means(model: CrossEncoder, pairs: Iterable[Pair], batch_size: int = 32, progress: bool = False) -> Tensor:
     """Mean z of each layer and role over all positions of all pairs: float [layer, role, head * d_head]."""
-    total = torch.zeros(model.n_layers, len(ROLES), model.d_model, dtype=torch.float64, device=model.device)
-    count = torch.zeros(len(ROLES), dtype=torch.float64, device=model.device)
+    total = torch.zeros(model.n_layers, len(TOKEN_ROLES), model.d_model, dtype=torch.float64, device=model.device)
+    count = torch.zeros(len(TOKEN_ROLES), dtype=torch.float64, device=model.device)
     for _, encoding in _batches(model, pairs, batch_size, f"means, {model.name}" if progress else ""):
-        member = torch.stack([roles(encoding) == number for number in range(len(ROLES))]).double()
+        roles = token_roles(encoding)
+        member = torch.stack([roles == role for role in range(len(TOKEN_ROLES))]).double()
         count += member.sum((1, 2))
-        for layer, z in enumerate(_all_z(model, encoding)):
+        for layer, z in enumerate(read_site(model, encoding, "heads")):
             total[layer] += torch.einsum("rbp,bpd->rd", member, z.double())
     return (total / count[None, :, None]).to(model.hf.dtype)
 
 
-def _all_z(model: CrossEncoder, encoding: Encoding) -> list[Tensor]:
-    """z of each layer: a list of float [batch, position, head * d_head]."""
-    found: list[Tensor] = []
-    handles = [
-        z_projection(layer).register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
-        for layer in layers(model.hf)
-    ]
-    try:
-        model.logits(encoding)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
+@torch.no_grad()
+def ablated_scores(
+    model: CrossEncoder, encoding: Encoding, heads_by_layer: dict[int, list[int]], means: Tensor
+) -> Tensor:
+    """Scores with z of the heads at the mean of each token's role: float [batch] (chapter 8).
+
+    heads_by_layer: {layer: heads}, layers upwards. means: float [layer, role, head * d_head].
+    """
+    roles = token_roles(encoding)
+    with model.traced.trace(**encoding.inputs):
+        for layer, heads in heads_by_layer.items():
+            module = z_projection(layers(model.traced)[layer])
+            module.input = _at_mean(module.input, roles, heads, means[layer], model.n_heads)
+        scores = model.traced.output.logits[:, 0].save()
+    return scores
 
 
-def _ablated(model: CrossEncoder, z: Tensor, role: Tensor, heads: Sequence[int], means: Tensor) -> Tensor:
+def _at_mean(z: Tensor, roles: Tensor, heads: Sequence[int], means: Tensor, n_heads: int) -> Tensor:
     """z of one layer with some heads at the mean of each position's role; padding stays as it is."""
-    z = z.clone()
-    split, usual = z.unflatten(-1, (model.n_heads, model.d_head)), means.unflatten(-1, (model.n_heads, model.d_head))
-    real = role != PADDING
-    for head in heads:
-        split[:, :, head][real] = usual[:, head][role[real]]
-    return z
+    usual = torch.where((roles == PADDING)[..., None], z, means[roles])
+    ablated = z.clone()
+    ablated.unflatten(-1, (n_heads, -1))[:, :, heads] = usual.unflatten(-1, (n_heads, -1))[:, :, heads]
+    return ablated
 
 
 def _by_layer(model: CrossEncoder, heads: Iterable[Head], means: Tensor) -> dict[int, list[int]]:
-    """{layer: heads to ablate in it}, checked."""
-    expected = (model.n_layers, len(ROLES), model.d_model)
+    """{layer: heads to ablate in it}, layers upwards, checked."""
+    expected = (model.n_layers, len(TOKEN_ROLES), model.d_model)
     if tuple(means.shape) != expected:
         raise UserError(f"means have shape {tuple(means.shape)}, {model.name} needs {expected}: use role_means.")
-    chosen: dict[int, list[int]] = {}
-    for layer, head in heads:
+    by_layer: dict[int, list[int]] = {}
+    for layer, head in sorted(heads):
         model.check_head(layer, head)
-        chosen.setdefault(layer, []).append(head)
-    return chosen
+        by_layer.setdefault(layer, []).append(head)
+    return by_layer
 
 
-def mean_ablation_textbook(model: CrossEncoder, pair: Pair, heads: Iterable[Head], means: Tensor) -> float:
-    """Score of one pair with z of the heads at its mean, in nnsight."""
-    chosen, encoding = _by_layer(model, heads, means), model.encode([pair])
-    role = roles(encoding)
-    with torch.no_grad(), model.traced.trace(**encoding.inputs):
-        for number, layer in enumerate(layers(model.traced)):
-            if number in chosen:
-                z = z_projection(layer).input
-                z_projection(layer).input = _ablated(model, z, role, chosen[number], means[number])
-        score = model.traced.output.logits[0, 0].save()
-    return float(score)
-
-
-@torch.no_grad()
 def mean_ablation(
     model: CrossEncoder,
     pairs: Sequence[Pair],
@@ -156,31 +143,15 @@ def mean_ablation(
     batch_size: int = 32,
     progress: bool = False,
 ) -> np.ndarray:
-    """Scores with z of the heads replaced by its mean for each token's role: float [pair].
+    """Scores with z of the heads replaced by its mean for each token's role: float [pair] (chapter 8).
 
     `means` from `role_means`, best over pairs that are not the ones scored here.
     """
-    chosen = _by_layer(model, heads, means)
+    heads_by_layer = _by_layer(model, heads, means)
     scores = np.empty(len(pairs))
-    for numbers, encoding in _batches(model, pairs, batch_size, f"ablation, {model.name}" if progress else ""):
-        with _ablating(model, roles(encoding), chosen, means):
-            scores[numbers] = model.logits(encoding).double().cpu().numpy()
+    for places, encoding in _batches(model, pairs, batch_size, f"ablation, {model.name}" if progress else ""):
+        scores[places] = to_numpy(ablated_scores(model, encoding, heads_by_layer, means))
     return scores
-
-
-@contextmanager
-def _ablating(model: CrossEncoder, role: Tensor, chosen: dict[int, list[int]], means: Tensor) -> Iterator[None]:
-    """Hooks that ablate, as long as the context lasts."""
-
-    def hook_of(layer: int):
-        return lambda module, inputs: (_ablated(model, inputs[0], role, chosen[layer], means[layer]), *inputs[1:])
-
-    handles = [z_projection(layers(model.hf)[layer]).register_forward_pre_hook(hook_of(layer)) for layer in chosen]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -192,36 +163,24 @@ def blocked_entries(encoding: Encoding, rows: str, columns: str) -> Tensor:
     return side(encoding, rows)[:, :, None] & side(encoding, columns)[:, None, :]
 
 
-def attention_bias(encoding: Encoding, blocked: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to the attention scores: a huge negative number at blocked entries and at padding, else 0.
-
-    float [batch, 1, position, position]; the axis of length 1 stands for all heads.
-    """
-    closed = blocked | ~encoding.attention_mask.bool()[:, None, :]
-    open_everywhere = torch.zeros(closed.shape, dtype=dtype, device=closed.device)
-    return open_everywhere.masked_fill(closed, torch.finfo(dtype).min)[:, None]
-
-
-def block_attention_textbook(model: CrossEncoder, pair: Pair, rows: str = "cls", columns: str = "document") -> float:
-    """Score of one pair without the blocked entries: each layer's attention written out, in nnsight."""
-    encoding = model.encode([pair])
-    bias = attention_bias(encoding, blocked_entries(encoding, rows, columns), model.hf.dtype)
-    with torch.no_grad(), model.traced.trace(**encoding.inputs):
-        for layer in layers(model.traced):
-            maps = self_attention(layer)
-            q, k, v = (_split(model, part.output) for part in (maps.query, maps.key, maps.value))
-            pattern = torch.softmax(q @ k.transpose(-1, -2) / model.d_head**0.5 + bias, dim=-1)
-            z_projection(layer).input = (pattern @ v).transpose(1, 2).flatten(2)
-        score = model.traced.output.logits[0, 0].save()
-    return float(score)
-
-
-def _split(model: CrossEncoder, projected: Tensor) -> Tensor:
-    """float [batch, position, head * d_head] -> [batch, head, position, d_head]."""
-    return projected.unflatten(-1, (model.n_heads, model.d_head)).transpose(1, 2)
-
-
 @torch.no_grad()
+def blocked_scores(model: CrossEncoder, encoding: Encoding, blocked: Tensor) -> Tensor:
+    """Scores when no head of any layer may look at the blocked entries: float [batch] (chapter 8).
+
+    blocked: bool [batch, position, position]. Eager BERT adds its mask to the attention scores before the softmax. Here
+    every layer gets another one: the most negative number at blocked entries and at padding, 0 elsewhere.
+    """
+    closed = (blocked | ~encoding.attention_mask.bool()[:, None, :])[:, None]  # the axis of length 1 is for all heads
+    mask = torch.zeros(closed.shape, dtype=model.hf.dtype, device=model.device)
+    mask = mask.masked_fill(closed, torch.finfo(mask.dtype).min)
+    with model.traced.trace(**encoding.inputs):
+        for layer in layers(model.traced):
+            positional, named = self_attention(layer).inputs
+            self_attention(layer).inputs = (positional, named | {"attention_mask": mask})
+        scores = model.traced.output.logits[:, 0].save()
+    return scores
+
+
 def block_attention(
     model: CrossEncoder,
     pairs: Sequence[Pair],
@@ -230,13 +189,8 @@ def block_attention(
     batch_size: int = 32,
     progress: bool = False,
 ) -> np.ndarray:
-    """Scores without the attention from `rows` ("cls" or "query") to `columns`, in all layers and heads: float [pair].
-
-    The mask goes in with four axes, which Hugging Face's eager BERT adds to the attention scores as it is.
-    """
+    """Scores without the attention from side `rows` to side `columns`, in all layers and heads: float [pair]."""
     scores = np.empty(len(pairs))
-    for numbers, encoding in _batches(model, pairs, batch_size, f"{rows} to {columns} blocked" if progress else ""):
-        bias = attention_bias(encoding, blocked_entries(encoding, rows, columns), model.hf.dtype)
-        output = model.hf(**encoding.inputs | {"attention_mask": bias})
-        scores[numbers] = output.logits[:, 0].double().cpu().numpy()
+    for places, encoding in _batches(model, pairs, batch_size, f"{rows} to {columns} blocked" if progress else ""):
+        scores[places] = to_numpy(blocked_scores(model, encoding, blocked_entries(encoding, rows, columns)))
     return scores

@@ -5,8 +5,8 @@ differs: nnsight uses `.output` for the value that a module returned, so the chi
 `E_output`; `z_projection` and `mlp_projection` hide this.
 
 A layer is two halves. Attention is the only place where positions exchange anything; what comes after it (W_O, residual
-connection, LayerNorm, MLP, LayerNorm) acts on each position alone. The functions `after_heads` and its parts run that
-second half on vectors of any leading shape, which is what `semanticbm.one_pass` is built on.
+connection, LayerNorm, MLP, LayerNorm) acts on each position alone. `after_heads` runs that second half on vectors of any
+leading shape, which is what `semanticbm.one_pass` is built on.
 
 When it misleads: these names are BERT's. A DistilBERT or ModernBERT has the same parts under other names, and some of
 them in another order; `semanticbm.ladder` therefore loads BERT models only.
@@ -82,25 +82,10 @@ def after_heads(layer: nn.Module, z: Tensor, residual: Tensor) -> Tensor:
     """The rest of a layer once the heads have spoken: W_O, LayerNorm, MLP, LayerNorm.
 
     z: float [..., head * d_head], residual: float [..., d_model]. No position looks at another one here, so the leading
-    axes can be anything; this is what makes exact path patching cheap (see `semanticbm.path_patching`).
+    axes can be anything; this is what makes exact path patching cheap (see `semanticbm.one_pass`).
     """
-    attended = after_attention(layer, z, residual)
-    return after_mlp(layer, mlp_hidden(layer, attended), attended)
-
-
-def after_attention(layer: nn.Module, z: Tensor, residual: Tensor) -> Tensor:
-    """W_O, the residual connection and the first LayerNorm: what enters the MLP, float [..., d_model]."""
-    return layer.attention.output(z, residual)
-
-
-def mlp_hidden(layer: nn.Module, attended: Tensor) -> Tensor:
-    """The MLP's hidden units after their activation function: float [..., d_mlp]."""
-    return layer.intermediate(attended)
-
-
-def after_mlp(layer: nn.Module, hidden: Tensor, attended: Tensor) -> Tensor:
-    """The MLP's second map, the residual connection, the second LayerNorm: the layer's output, float [..., d_model]."""
-    return layer.output(hidden, attended)
+    attended = layer.attention.output(z, residual)
+    return layer.output(layer.intermediate(attended), attended)
 
 
 def score_from_cls(hf: BertForSequenceClassification, cls: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair
 from semanticbm.diagnostics import DiagnosticPair, Pieces
 from semanticbm.errors import UserError
 from semanticbm.evaluation import bootstrap_mean, partial_correlation, pearson
+from semanticbm.patching import copies, to_numpy
 
 STEPS = (-2, -1, 0, 1, 2)  # edits, in units of std(U0)
 N_CONTROLS = 20  # random directions, and singular directions 1 to 20
@@ -202,11 +203,11 @@ def idf_controls(model: CrossEncoder, idf: Mapping[str, float], n: int = 500, se
 
 
 def _row(name: str, values: np.ndarray, idf: np.ndarray, controls: np.ndarray | None, n: int, seed: int) -> dict:
-    statistic = (
-        (lambda take: pearson(values[take], idf[take]))
-        if controls is None
-        else (lambda take: partial_correlation(values[take], idf[take], controls[take]))
-    )
+    def statistic(take: np.ndarray) -> float:
+        if controls is None:
+            return pearson(values[take], idf[take])
+        return partial_correlation(values[take], idf[take], controls[take])
+
     rng = np.random.default_rng(seed)
     draws = [statistic(rng.integers(len(idf), size=len(idf))) for _ in range(n)]
     low, high = np.nanquantile(draws, [0.025, 0.975])
@@ -284,18 +285,6 @@ def _word_numbers(pieces: Pieces, term: str, text: str) -> set[int]:
 
 
 @torch.no_grad()
-def edited_scores_textbook(
-    model: CrossEncoder, encoding: Encoding, mask: Tensor, direction: Direction, step: float
-) -> Tensor:
-    """Scores with the word vectors at `mask` moved by `step` units, in nnsight: float [batch]. No weight is changed."""
-    with torch.no_grad(), model.traced.trace(**encoding.inputs):
-        embedded = word_embeddings(model.traced).output
-        word_embeddings(model.traced).output = embedded + step * mask[:, :, None] * direction.shift(embedded)
-        scores = model.traced.output.logits[:, 0].save()
-    return scores
-
-
-@torch.no_grad()
 def edited_scores(
     model: CrossEncoder,
     encoding: Encoding,
@@ -303,26 +292,26 @@ def edited_scores(
     edits: Sequence[tuple[Direction, float]],
     batch_size: int = 64,
 ) -> np.ndarray:
-    """The same for many edits (direction, step) at once, given to the model as `inputs_embeds`: float [edit, batch]."""
-    embedded = word_embeddings(model.hf)(encoding.input_ids)
-    place = mask[:, :, None].to(embedded.dtype)
-    rows = [(number, row) for number in range(len(edits)) for row in range(len(encoding))]
-    scores = np.empty((len(edits), len(encoding)))
-    for start in range(0, len(rows), batch_size):
-        numbers, taken = map(list, zip(*rows[start : start + batch_size], strict=True))
-        moved = torch.stack(
-            [
-                embedded[row] + edits[number][1] * place[row] * edits[number][0].shift(embedded[row])
-                for number, row in zip(numbers, taken, strict=True)
-            ]
-        )
-        output = model.hf(
-            inputs_embeds=moved,
-            attention_mask=encoding.attention_mask[taken],
-            token_type_ids=encoding.token_type_ids[taken],
-        )
-        scores[numbers, taken] = output.logits[:, 0].double().cpu().numpy()
-    return scores
+    """Scores with the word vectors at `mask` moved along a direction: float [edit, batch] (chapter 6, eq-u0-edit).
+
+    mask: bool [batch, position]. edits: (direction, steps), each one another copy of the batch in one traced run. No
+    weight is changed. `batch_size`: sequences in a run.
+    """
+    step, scores = max(1, batch_size // len(encoding)), []
+    for some in (edits[start : start + step] for start in range(0, len(edits), step)):
+        with model.traced.trace(**copies(encoding, len(some))):
+            module = word_embeddings(model.traced)
+            module.output = _moved(module.output, mask, some)
+            edited = model.traced.output.logits[:, 0].save()
+        scores.append(edited.unflatten(0, (len(some), -1)))
+    return to_numpy(torch.cat(scores))
+
+
+def _moved(vectors: Tensor, mask: Tensor, edits: Sequence[tuple[Direction, float]]) -> Tensor:
+    """One edit for each copy of the batch: float [edit * batch, position, d_model], before and after."""
+    by_edit = vectors.unflatten(0, (len(edits), -1))
+    shifts = [steps * direction.shift(copy) for (direction, steps), copy in zip(edits, by_edit, strict=True)]
+    return (by_edit + mask[..., None] * torch.stack(shifts)).flatten(0, 1)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ from semanticbm.diagnostics import (
 from semanticbm.errors import UserError
 from semanticbm.evaluation import bootstrap_mean
 from semanticbm.heads import FoundHeads, Head, HeadValues, choose, head_table, intervals
-from semanticbm.patching import encode_both, read_site, score_with
+from semanticbm.patching import encode_both, patched_scores, read_site
 
 MIN_RISE = 0.10  # least rise of MS from 0 to 5 occurrences
 MIN_AUC = 0.90  # least mean same-token AUC
@@ -489,7 +489,7 @@ def head_effects(model: CrossEncoder, pair: DiagnosticPair, heads: Iterable[Head
         z = ours[layer].clone()
         columns = slice(head * model.d_head, (head + 1) * model.d_head)
         z[..., columns] = theirs[layer][..., columns]
-        effects[layer, head] = score_with(model, baseline, layer, "heads", z) - first
+        effects[layer, head] = float(patched_scores(model, baseline, layer, "heads", z)) - first
     return effects, first, second
 
 

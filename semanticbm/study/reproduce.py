@@ -144,8 +144,9 @@ def check_tools(study: Study) -> dict[str, float]:
     effects of all heads when the perturbed run is the baseline itself, computed and not assumed. `full patch`: everything
     that enters layer 0 patched, minus 1. `UserError` if one is too large: then no number of this run would mean anything.
     """
-    from semanticbm.patching import activation_patching, read_site, record
-    from semanticbm.path_patching import effects_on_score, path_to_score
+    from semanticbm.one_pass import effects_on_score
+    from semanticbm.patching import activation_patching, record
+    from semanticbm.path_patching import path_to_score
     from semanticbm.study.experiments import tfc1_pairs
 
     model = study.model
@@ -154,9 +155,9 @@ def check_tools(study: Study) -> dict[str, float]:
         raise UserError(f"no TFC1 pair could be built on {study.collection.name}: choose another collection.")
     pair = max(pairs, key=lambda pair: abs(np.diff(model.score_pairs([pair.baseline_pair, pair.perturbed_pair]))[0]))
     encoding = model.encode([pair.baseline_pair])
-    hooked = path_to_score(model, encoding, read_site(model, encoding)) - model.logits(encoding)
     kept = record(model, encoding)
-    full = activation_patching(model, pair.baseline_pair, pair.perturbed_pair, "residual", method="textbook")[0]
+    hooked = path_to_score(model, encoding, kept.z) - model.logits(encoding)
+    full = activation_patching(model, pair.baseline_pair, pair.perturbed_pair, "residual")[0]
     errors = {
         "hooked score": float(hooked.abs().max()),
         "no patch": float(effects_on_score(model, kept, kept).abs().max()),

@@ -1,19 +1,19 @@
-"""Ablation: roles and means by hand, hooks against nnsight, blocked attention against attention written out."""
+"""Ablation: roles and means by hand, nnsight against hooks, blocked attention against attention written out."""
 
+import hooks_oracle as oracle
 import numpy as np
 import pytest
 import torch
 
 from semanticbm.ablation import (
-    ROLES,
+    TOKEN_ROLES,
     block_attention,
-    block_attention_textbook,
     blocked_entries,
+    blocked_scores,
     mean_ablation,
-    mean_ablation_textbook,
     role_means,
-    roles,
     side,
+    token_roles,
 )
 from semanticbm.bert import layers, z_projection
 from semanticbm.errors import UserError
@@ -49,8 +49,8 @@ def captured_z(model, encoding):
 def test_roles_by_hand(tiny):
     encoding = tiny.encode(PAIRS[1:])
     assert " ".join(tiny.tokens(encoding, 0)) == "[CLS] what are em ##bed ##ding ##s [SEP] cold water [SEP]"
-    assert roles(encoding)[0].tolist() == [0] + [1] * 6 + [2] + [3] * 2 + [2]
-    assert roles(encoding)[1].tolist() == [0, 1, 2, 3, 3, 3, 3, 2, -1, -1, -1]
+    assert token_roles(encoding)[0].tolist() == [0] + [1] * 6 + [2] + [3] * 2 + [2]
+    assert token_roles(encoding)[1].tolist() == [0, 1, 2, 3, 3, 3, 3, 2, -1, -1, -1]
 
 
 def test_a_sep_belongs_to_the_text_before_it(tiny):
@@ -64,42 +64,58 @@ def test_a_sep_belongs_to_the_text_before_it(tiny):
 
 
 def test_means_equal_a_loop_over_single_pairs(tiny, means):
-    collected = {role: [] for role in range(len(ROLES))}
+    collected = {role: [] for role in range(len(TOKEN_ROLES))}
     for pair in PAIRS:
         encoding = tiny.encode([pair])
         z = captured_z(tiny, encoding)[:, 0]
-        for position, role in enumerate(roles(encoding)[0].tolist()):
+        for position, role in enumerate(token_roles(encoding)[0].tolist()):
             collected[role].append(z[:, position])
     for role, values in collected.items():
         torch.testing.assert_close(means[:, role], torch.stack(values).mean(dim=0), atol=1e-5, rtol=0)
 
 
 def test_ablated_z_is_the_mean_and_other_heads_keep_theirs(tiny, means):
-    """In the first ablated layer nothing upstream has changed. Read by a hook that runs after the ablation."""
+    """In the first ablated layer nothing upstream has changed. Read by a hook on what W_O makes of it."""
     encoding = tiny.encode(PAIRS[:1])
-    seen = []
-    before = captured_z(tiny, encoding)[1]
-    watch = z_projection(layers(tiny.hf)[1]).register_forward_hook(lambda module, given, _: seen.append(given[0]))
+    wanted, seen, module = captured_z(tiny, encoding)[1, 0], [], z_projection(layers(tiny.hf)[1])
+    wanted[:, 3 * tiny.d_head :] = means[1][token_roles(encoding)[0]][:, 3 * tiny.d_head :]
+    watch = module.register_forward_hook(lambda _, given, output: seen.append(output[0].clone()))
     mean_ablation(tiny, PAIRS[:1], [(1, 3)], means)
     watch.remove()
-    d, role = tiny.d_head, roles(encoding)[0]
-    torch.testing.assert_close(seen[0][0, :, 3 * d :], means[1][role][:, 3 * d :])
-    torch.testing.assert_close(seen[0][0, :, : 3 * d], before[0, :, : 3 * d], atol=1e-5, rtol=0)
+    torch.testing.assert_close(seen[0], module(wanted), atol=1e-5, rtol=0)
 
 
-def test_fast_ablation_equals_nnsight(tiny, means):
-    fast = mean_ablation(tiny, PAIRS, HEADS, means)
-    slow = [mean_ablation_textbook(tiny, pair, HEADS, means) for pair in PAIRS]
-    np.testing.assert_allclose(fast, slow, atol=1e-5)
-    assert np.abs(fast - tiny.score_pairs(PAIRS)).min() > 1e-4
+def ablated_by_hooks(model, pair, heads, means):
+    """The score of one pair, head by head and position by position in plain PyTorch hooks."""
+    encoding = model.encode([pair])
+    roles = token_roles(encoding)[0].tolist()
+
+    def at_mean(layer):
+        def change(z):
+            z = z.clone()
+            for position, role in enumerate(roles):
+                for head in (head for place, head in heads if place == layer):
+                    columns = oracle.columns(model.hf, head)
+                    z[0, position, columns] = means[layer, role, columns]
+            return z
+
+        return change
+
+    hooks = [(*oracle.ends(block)["heads"], at_mean(layer)) for layer, block in enumerate(oracle.blocks(model.hf))]
+    return float(oracle.run(model.hf, encoding.inputs, hooks))
 
 
-def test_no_head_ablated_is_the_model_and_hooks_are_gone_afterwards(tiny, means):
+def test_ablation_equals_the_hooks(tiny, means):
+    scores = mean_ablation(tiny, PAIRS, HEADS, means)
+    np.testing.assert_allclose(scores, [ablated_by_hooks(tiny, pair, HEADS, means) for pair in PAIRS], atol=1e-5)
+    assert np.abs(scores - tiny.score_pairs(PAIRS)).min() > 1e-4
+
+
+def test_no_head_ablated_is_the_model_which_stays_as_it_was(tiny, means):
     before = tiny.score_pairs(PAIRS)
     np.testing.assert_allclose(mean_ablation(tiny, PAIRS, [], means), before, atol=1e-5)
     mean_ablation(tiny, PAIRS, HEADS, means)
     np.testing.assert_array_equal(tiny.score_pairs(PAIRS), before)
-    assert not any(z_projection(layer)._forward_pre_hooks for layer in layers(tiny.hf))
 
 
 def test_padding_does_not_change_an_ablated_score(tiny, means):
@@ -137,21 +153,43 @@ def test_control_draws_have_the_same_size_and_layers(tiny):
 # Blocked attention
 
 
+def blocked_by_hooks(model, pair, rows, columns):
+    """The score of one pair with every layer's attention written out, in plain PyTorch hooks."""
+    encoding = model.encode([pair])
+    open_entries = ~(side(encoding, rows)[0][:, None] & side(encoding, columns)[0][None, :])
+    vectors = {}
+
+    def keeper(kind):
+        def keep(value):
+            vectors[kind] = value[0].unflatten(-1, (model.n_heads, -1)).transpose(0, 1)  # head, position, d_head
+
+        return keep
+
+    def written_out(_):
+        weights = (vectors["query"] @ vectors["key"].transpose(-1, -2) / model.d_head**0.5).exp() * open_entries
+        z = weights / weights.sum(-1, keepdim=True) @ vectors["value"]
+        return z.transpose(0, 1).flatten(1)[None]
+
+    hooks = []
+    for block in oracle.blocks(model.hf):
+        hooks += [
+            (oracle.after, getattr(block.attention.self, kind), keeper(kind)) for kind in ("query", "key", "value")
+        ]
+        hooks.append((*oracle.ends(block)["heads"], written_out))
+    return float(oracle.run(model.hf, encoding.inputs, hooks))
+
+
 @pytest.mark.parametrize(("rows", "columns"), [("cls", "document"), ("query", "document"), ("document", "query")])
 def test_blocked_attention_equals_attention_written_out(tiny, rows, columns):
-    fast = block_attention(tiny, PAIRS, rows, columns)
-    slow = [block_attention_textbook(tiny, pair, rows, columns) for pair in PAIRS]
-    np.testing.assert_allclose(fast, slow, atol=1e-5)
-    assert np.abs(fast - tiny.score_pairs(PAIRS)).min() > 1e-4
+    scores = block_attention(tiny, PAIRS, rows, columns)
+    np.testing.assert_allclose(scores, [blocked_by_hooks(tiny, pair, rows, columns) for pair in PAIRS], atol=1e-5)
+    assert np.abs(scores - tiny.score_pairs(PAIRS)).min() > 1e-4
 
 
-def test_blocking_nothing_is_the_model(tiny, monkeypatch):
-    monkeypatch.setattr(
-        "semanticbm.ablation.blocked_entries",
-        lambda encoding, rows, columns: torch.zeros(len(encoding), *encoding.input_ids.shape[1:] * 2, dtype=torch.bool),
-    )
-    np.testing.assert_allclose(block_attention(tiny, PAIRS), tiny.score_pairs(PAIRS), atol=1e-5)
-    np.testing.assert_allclose(block_attention_textbook(tiny, PAIRS[0]), tiny.score_pairs(PAIRS[:1])[0], atol=1e-5)
+def test_blocking_nothing_is_the_model(tiny):
+    encoding = tiny.encode(PAIRS)
+    nothing = torch.zeros(len(encoding), *encoding.input_ids.shape[1:] * 2, dtype=torch.bool)
+    np.testing.assert_allclose(blocked_scores(tiny, encoding, nothing), tiny.score_pairs(PAIRS), atol=1e-5)
 
 
 def test_blocked_patterns_are_zero_there_and_still_sum_to_one(tiny):
@@ -167,12 +205,9 @@ def test_blocked_patterns_are_zero_there_and_still_sum_to_one(tiny):
         torch.testing.assert_close(pattern.sum(-1), torch.ones_like(pattern.sum(-1)))
 
 
-def test_with_both_ways_closed_the_document_cannot_matter(tiny, monkeypatch):
+def test_with_both_ways_closed_the_document_cannot_matter(tiny):
     """[CLS] and query blind for the document: two documents of the same length give the same score."""
     both = [("river bank", "the water is cold"), ("river bank", "a bank has money")]
-
-    def closed(encoding, rows, columns):
-        return (side(encoding, "cls") | side(encoding, "query"))[:, :, None] & side(encoding, "document")[:, None, :]
-
-    monkeypatch.setattr("semanticbm.ablation.blocked_entries", closed)
-    assert np.ptp(block_attention(tiny, both)) < 1e-6 < np.ptp(tiny.score_pairs(both))
+    encoding = tiny.encode(both)
+    closed = blocked_entries(encoding, "cls", "document") | blocked_entries(encoding, "query", "document")
+    assert np.ptp(blocked_scores(tiny, encoding, closed).numpy()) < 1e-6 < np.ptp(tiny.score_pairs(both))

@@ -1,5 +1,6 @@
-"""U0 and IDF: the decomposition against numpy's, planted IDF, and edits that agree in two forms."""
+"""U0 and IDF: the decomposition against numpy's, planted IDF, and edits against hooks."""
 
+import hooks_oracle as oracle
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,6 @@ from semanticbm.idf import (
     edit_directions,
     edit_effects,
     edited_scores,
-    edited_scores_textbook,
     embedding_matrix,
     idf_controls,
     idf_correlations,
@@ -146,14 +146,23 @@ def test_all_pieces_of_the_term_are_edited(tiny, where, expected):
 
 
 @pytest.mark.parametrize("kind", ["u0", "random", "singular", "row"])
-def test_fast_edit_equals_nnsight(tiny, kind):
+def test_edit_equals_the_hooks(tiny, kind):
     texts, encoding = _encoded(tiny, PAIRS[1])
     mask = term_positions(Pieces(tiny.tokenizer), encoding, texts, [PAIRS[1].term] * 2)
-    direction = edit_directions(tiny, kind, n=3)[-1]
-    fast = edited_scores(tiny, encoding, mask, [(direction, 2.0)], batch_size=1)[0]
-    slow = edited_scores_textbook(tiny, encoding, mask, direction, 2.0)
-    np.testing.assert_allclose(fast, slow.numpy(), atol=1e-5)
-    assert np.abs(fast - tiny.logits(encoding).numpy()).min() > 1e-4
+    directions = edit_directions(tiny, kind, n=3)
+    edits = [(directions[-1], 2.0), (directions[0], -1.0)]
+    found = edited_scores(tiny, encoding, mask, edits)
+    np.testing.assert_allclose(edited_scores(tiny, encoding, mask, edits, batch_size=1), found, atol=1e-5)
+    for (direction, steps), scores in zip(edits, found, strict=True):
+
+        def move(vectors, direction=direction, steps=steps):
+            vectors = vectors.clone()
+            vectors[mask] += steps * direction.shift(vectors[mask])
+            return vectors
+
+        by_hooks = oracle.run(tiny.hf, encoding.inputs, [(oracle.after, word_embeddings(tiny.hf), move)])
+        np.testing.assert_allclose(scores, by_hooks.numpy(), atol=1e-5)
+        assert np.abs(scores - tiny.logits(encoding).numpy()).min() > 1e-4
 
 
 def test_edit_moves_u0_by_the_stated_amount(tiny):

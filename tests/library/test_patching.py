@@ -1,4 +1,4 @@
-"""Activation patching against plain PyTorch hooks, fast form against textbook form, sanity checks and bad input."""
+"""Activation patching against plain PyTorch hooks, batched against one by one, sanity checks and bad input."""
 
 from functools import cache
 
@@ -14,7 +14,7 @@ from semanticbm.collection import Collection
 from semanticbm.compiled import compile_bm25
 from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.errors import UserError
-from semanticbm.patching import METHODS, SITES, activation_patching, attribution_patching, gradients, metric
+from semanticbm.patching import SITES, activation_patching, attribution_patching, gradients, metric, record
 
 TOLERANCE = 1e-5  # of the scores' scale, in float32
 BASELINE = ("cats and dogs", "the dog runs over a hill today")
@@ -74,19 +74,17 @@ def tolerance(model, baseline, perturbed):
     return TOLERANCE * max(1.0, np.abs(scores).max() / abs(scores[1] - scores[0]))
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("site", SITES)
-def test_equals_the_hooks_at_all_positions(tiny, site, method):
-    found = activation_patching(tiny, BASELINE, PERTURBED, site, method=method)
+def test_equals_the_hooks_at_all_positions(tiny, site):
+    found = activation_patching(tiny, BASELINE, PERTURBED, site)
     everywhere = range(tiny.encode([BASELINE]).input_ids.shape[1])
     assert np.allclose(found, expected(tiny, BASELINE, PERTURBED, site, everywhere), rtol=0, atol=TOLERANCE)
     assert np.abs(found).max() > 0.1
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("site", SITES)
-def test_equals_the_hooks_at_each_position(tiny, site, method):
-    found = activation_patching(tiny, BASELINE, PERTURBED, site, "each", method)
+def test_equals_the_hooks_at_each_position(tiny, site):
+    found = activation_patching(tiny, BASELINE, PERTURBED, site, "each")
     for position in (0, 5, found.shape[-1] - 1):
         there = expected(tiny, BASELINE, PERTURBED, site, [position])
         assert np.allclose(found[..., position], there, rtol=0, atol=TOLERANCE)
@@ -107,61 +105,62 @@ def test_chosen_positions_are_patched_together(tiny, site):
     seed=st.integers(0, 99),
     site=st.sampled_from(SITES),
 )
-def test_fast_equals_textbook_equals_hooks_on_random_models(tokenizer, n_layers, n_heads, length, seed, site):
+def test_batched_equals_one_by_one_equals_hooks_on_random_models(tokenizer, n_layers, n_heads, length, seed, site):
     model, pairs = random_model(tokenizer, n_layers, n_heads), pair_of(seed, length)
     assume(abs(np.diff(model.score_pairs(pairs))[0]) > 0.01)  # the metric is for pairs that differ
     atol = tolerance(model, *pairs)
-    textbook = activation_patching(model, *pairs, site=site, positions=[0, 4], method="textbook")
-    assert np.allclose(activation_patching(model, *pairs, site=site, positions=[0, 4]), textbook, rtol=0, atol=atol)
-    assert np.allclose(textbook, expected(model, *pairs, site, [0, 4]), rtol=0, atol=atol)
+    alone = activation_patching(model, *pairs, site=site, positions=[0, 4], batch_size=1)
+    assert np.allclose(activation_patching(model, *pairs, site=site, positions=[0, 4]), alone, rtol=0, atol=atol)
+    assert np.allclose(alone, expected(model, *pairs, site, [0, 4]), rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("site", SITES)
 def test_compiled_model(site):
     model = compile_bm25(TINY_COLLECTION)
     everywhere = range(model.encode([COMPILED_PAIRS[0]]).input_ids.shape[1])
-    for method in METHODS:
-        found = activation_patching(model, *COMPILED_PAIRS, site=site, method=method)
-        assert np.allclose(found, expected(model, *COMPILED_PAIRS, site, everywhere), rtol=0, atol=TOLERANCE)
+    found = activation_patching(model, *COMPILED_PAIRS, site=site)
+    assert np.allclose(found, expected(model, *COMPILED_PAIRS, site, everywhere), rtol=0, atol=TOLERANCE)
     if site == "heads":  # the two heads of BM25 stand in line: either of them carries everything
         assert np.allclose(found, 1.0, atol=1e-3)
 
 
 @pytest.mark.parametrize("site", SITES)
 def test_classroom_model(classroom_model, site):
-    fast = activation_patching(classroom_model, BASELINE, PERTURBED, site, [0, 2])
-    textbook = activation_patching(classroom_model, BASELINE, PERTURBED, site, [0, 2], "textbook")
-    assert np.allclose(fast, textbook, rtol=0, atol=tolerance(classroom_model, BASELINE, PERTURBED))
-    assert np.allclose(
-        fast,
-        expected(classroom_model, BASELINE, PERTURBED, site, [0, 2]),
-        rtol=0,
-        atol=tolerance(classroom_model, BASELINE, PERTURBED),
-    )
+    together = activation_patching(classroom_model, BASELINE, PERTURBED, site, [0, 2])
+    alone = activation_patching(classroom_model, BASELINE, PERTURBED, site, [0, 2], batch_size=1)
+    atol = tolerance(classroom_model, BASELINE, PERTURBED)
+    assert np.allclose(together, alone, rtol=0, atol=atol)
+    assert np.allclose(together, expected(classroom_model, BASELINE, PERTURBED, site, [0, 2]), rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("site", SITES)
-def test_equal_inputs_give_exactly_zero(tiny, site, method):
-    found = activation_patching(tiny, BASELINE, BASELINE, site, "each", method)
+def test_equal_inputs_give_exactly_zero(tiny, site):
+    found = activation_patching(tiny, BASELINE, BASELINE, site, "each")
     assert found.shape[0] == tiny.n_layers and (found == 0.0).all()
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_whole_residual_stream_gives_one(tiny, method):
-    assert np.allclose(activation_patching(tiny, BASELINE, PERTURBED, "residual", method=method), 1.0, atol=TOLERANCE)
+def test_the_whole_residual_stream_gives_one(tiny):
+    assert np.allclose(activation_patching(tiny, BASELINE, PERTURBED, "residual"), 1.0, atol=TOLERANCE)
 
 
-def test_small_memory_gives_the_same(tiny):
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_the_size_of_the_batch_does_not_matter(tiny, batch_size):
     whole = activation_patching(tiny, BASELINE, PERTURBED, "heads", "each")
-    assert np.allclose(
-        activation_patching(tiny, BASELINE, PERTURBED, "heads", "each", memory=1), whole, rtol=0, atol=TOLERANCE
-    )
+    parts = activation_patching(tiny, BASELINE, PERTURBED, "heads", "each", batch_size)
+    assert np.allclose(parts, whole, rtol=0, atol=TOLERANCE)
+
+
+def test_a_recorded_run_equals_the_hooks(tiny):
+    encoding = tiny.encode([BASELINE, PERTURBED])
+    run, kept = record(tiny, encoding), oracle.keep(tiny.hf, encoding.inputs)
+    for ours, theirs in ((run.z, kept.z), (run.residual, kept.residual), ([run.scores], [kept.score])):
+        assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(ours, theirs, strict=True))
+    assert torch.equal(run.at(slice(1)).z[2], run.z[2][:, :1])
 
 
 def test_patching_leaves_the_model_as_it_was(tiny):
     before = tiny.score_pairs([BASELINE, PERTURBED])
-    activation_patching(tiny, BASELINE, PERTURBED, "heads", method="textbook")
+    activation_patching(tiny, BASELINE, PERTURBED, "heads")
     attribution_patching(tiny, BASELINE, PERTURBED)
     assert np.array_equal(before, tiny.score_pairs([BASELINE, PERTURBED]))
     assert not any(parameter.requires_grad for parameter in tiny.hf.parameters())
@@ -222,8 +221,8 @@ def test_bfloat16_within_its_precision(tiny):
     model.hf.bfloat16()
     scores = [float(model.logits(model.encode([pair]))) for pair in (BASELINE, PERTURBED)]
     atol = 8 * 2**-8 * max(1, *map(abs, scores)) / abs(scores[1] - scores[0])
-    fast, textbook = (activation_patching(model, BASELINE, PERTURBED, "heads", method=method) for method in METHODS)
-    assert np.allclose(fast, textbook, rtol=0, atol=atol)
+    together, alone = (activation_patching(model, BASELINE, PERTURBED, "heads", batch_size=n) for n in (64, 1))
+    assert np.allclose(together, alone, rtol=0, atol=atol)
 
 
 # The metric and bad input
@@ -240,7 +239,6 @@ def test_metric_is_a_share_and_refuses_to_divide_by_nothing():
     [
         ((BASELINE, ("cats and dogs", "the dog")), {}, "tokens"),
         ((BASELINE, PERTURBED), {"site": "value"}, "site"),
-        ((BASELINE, PERTURBED), {"method": "quick"}, "method"),
         ((BASELINE, PERTURBED), {"positions": [99]}, "positions"),
         ((BASELINE, PERTURBED), {"positions": []}, "positions"),
         ((BASELINE, PERTURBED), {"positions": "every"}, "positions"),

@@ -1,13 +1,6 @@
-"""Path patching against plain PyTorch hooks, fast form against textbook form, many pairs, files, and bad input."""
+"""Path patching against plain PyTorch hooks, fast form against textbook form, many pairs, and bad input."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from functools import lru_cache
-from pathlib import Path
 
 import hooks_oracle as oracle
 import numpy as np
@@ -21,15 +14,14 @@ from semanticbm.collection import Collection
 from semanticbm.compiled import compile_bm25
 from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.errors import UserError
-from semanticbm.patching import METHODS, encode_both
+from semanticbm.patching import encode_both
 from semanticbm.path_patching import (
+    METHODS,
     direct_effects,
     direct_effects_many,
     effects_on_receivers,
     effects_on_receivers_many,
-    path_patching_file,
     path_to_score,
-    read_effects,
 )
 
 TOLERANCE = 1e-5  # of the scores' scale, in float32
@@ -254,103 +246,6 @@ def test_bfloat16_within_its_precision(tiny):
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_is_sent_to_layer_0(tiny, method):
     assert np.isnan(effects_on_receivers(tiny, BASELINE, PERTURBED, [(0, 1)], "v", method)).all()
-
-
-# Into a file
-
-
-def numbered(n: int):
-    return [(f"pair{number}", *OTHERS[number % len(OTHERS)]) for number in range(n)]
-
-
-def test_file_holds_what_many_gives(tiny, tmp_path):
-    pairs = numbered(5)
-    assert path_patching_file(tiny, iter(pairs), tmp_path / "effects.jsonl", batch_size=2, progress=False) == 5
-    rows = list(read_effects(tmp_path / "effects.jsonl"))
-    many = direct_effects_many(tiny, [one for _, one, _ in pairs], [other for _, _, other in pairs])
-    assert [row["id"] for row in rows] == [name for name, _, _ in pairs]
-    assert close([row["effects"] for row in rows], many.effects)
-    assert close([row["perturbed"] - row["baseline"] for row in rows], many.changes)
-
-
-def test_file_goes_on_after_a_half_written_line(tiny, tmp_path):
-    output, pairs = tmp_path / "effects.jsonl", numbered(6)
-    path_patching_file(tiny, pairs, output, batch_size=2, progress=False)
-    whole = output.read_bytes()
-    for cut in (len(whole) // 2, len(whole) - 3):
-        output.write_bytes(whole[:cut])
-        finished = output.read_bytes()[: output.read_bytes().rfind(b"\n") + 1]
-        assert path_patching_file(tiny, pairs, output, batch_size=2, progress=False) == 6
-        assert output.read_bytes().startswith(finished)
-        assert [row["id"] for row in read_effects(output)] == [name for name, _, _ in pairs]
-    again = [row["effects"] for row in read_effects(output)]
-    assert close(again, [json.loads(line)["effects"] for line in whole.decode().splitlines()[1:]])
-
-
-def test_file_of_other_pairs_or_another_measurement_is_refused(tiny, tokenizer, tmp_path):
-    output = tmp_path / "effects.jsonl"
-    path_patching_file(tiny, numbered(3), output, progress=False)
-    before = output.read_bytes()
-    with pytest.raises(UserError, match="the same pairs"):
-        path_patching_file(tiny, numbered(4)[1:], output, progress=False)
-    with pytest.raises(UserError, match="another measurement"):
-        path_patching_file(tiny, numbered(3), output, receivers=RECEIVERS, progress=False)
-    with pytest.raises(UserError, match="weights"):
-        path_patching_file(bert(tokenizer, 3, 4, "tiny"), numbered(3), output, progress=False)
-    assert output.read_bytes() == before
-
-
-def test_file_keeps_the_receivers_holes(tiny, tmp_path):
-    path_patching_file(tiny, numbered(1), tmp_path / "v.jsonl", receivers=[(1, 2)], into="v", progress=False)
-    row = next(read_effects(tmp_path / "v.jsonl"))
-    assert row["effects"][1] == [None] * 4 and None not in row["effects"][0]
-
-
-KILLED = """
-import sys, torch
-sys.path[:0] = [{tests!r}]
-torch.set_num_threads(1)
-from semanticbm.ladder import backbone_folder, load_tokenizer
-from test_path_patching import bert, numbered
-from semanticbm.path_patching import path_patching_file
-model = bert(load_tokenizer(backbone_folder()), 3, 4)
-path_patching_file(model, numbered(100000), {output!r}, batch_size=4, progress=False)
-"""
-
-
-def test_killed_run_keeps_its_finished_pairs_and_goes_on(tokenizer, tmp_path):
-    output, tests = tmp_path / "effects.jsonl", str(Path(__file__).parents[1])
-    child = subprocess.Popen(
-        [sys.executable, "-c", KILLED.format(tests=tests, output=str(output))],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        deadline = time.monotonic() + 180
-        while not (output.exists() and output.read_bytes().count(b"\n") > 20):
-            assert child.poll() is None and time.monotonic() < deadline, "the run ended early or wrote nothing"
-            time.sleep(0.05)
-    finally:
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-    whole_lines = output.read_bytes()[: output.read_bytes().rfind(b"\n") + 1]
-    n_finished = whole_lines.count(b"\n") - 1
-    total = path_patching_file(bert(tokenizer, 3, 4), numbered(n_finished + 3), output, batch_size=4, progress=False)
-    assert total == n_finished + 3 and output.read_bytes().startswith(whole_lines)
-    assert [row["id"] for row in read_effects(output)] == [name for name, _, _ in numbered(total)]
-
-
-def test_pairs_are_read_one_batch_at_a_time(tiny, tmp_path):
-    """Memory stays constant only if no more pairs are taken than one batch needs."""
-    taken, output = [], tmp_path / "effects.jsonl"
-
-    def stream():
-        for number, pair in enumerate(numbered(9)):
-            lines = output.read_text().count("\n") - 1 if output.exists() else 0
-            taken.append(number - lines)
-            yield pair
-
-    path_patching_file(tiny, stream(), output, batch_size=3, progress=False)
-    assert len(taken) == 9 and max(taken) <= 3
 
 
 # Bad input

@@ -91,9 +91,7 @@ def test_a_broken_tool_stops_the_run_before_it_begins(small, tmp_path, monkeypat
 
 
 def test_a_patch_that_does_something_without_a_cause_stops_the_run(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "semanticbm.path_patching.effects_on_score", lambda model, one, other: one.scores[None] * 0 + 0.01
-    )
+    monkeypatch.setattr("semanticbm.one_pass.effects_on_score", lambda model, one, other: one.scores[None] * 0 + 0.01)
     with pytest.raises(UserError, match="no patch"):
         reproduce.reproduce("tiny", "classroom", tmp_path)
 
