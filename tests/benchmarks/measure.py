@@ -28,11 +28,11 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from semanticbm import direct_effects, load, load_collection
 from semanticbm.cross_encoder import CrossEncoder
-from semanticbm.heads import all_heads
 from semanticbm.ladder import backbone_folder, load_tokenizer
 from semanticbm.matching import matching_scores
-from semanticbm.patching import read_site, record_both
-from semanticbm.path_patching import effects_on_receivers, effects_on_score, freeze, path_to_score
+from semanticbm.one_pass import effects_on_score
+from semanticbm.patching import record
+from semanticbm.path_patching import effects_on_receivers, score_effects_textbook
 from semanticbm.semantic_bm import collect_features
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,16 +138,12 @@ def to_score(model: CrossEncoder, n_tokens: int, n_rounds: int, lens: bool) -> d
 
 def patching_alone(model: CrossEncoder, inputs: list, n_rounds: int) -> dict:
     """The patched runs alone, without the two plain runs that record z for both forms: fast against textbook."""
-    one, other = record_both(model, *inputs)
-    z_b, z_p = (read_site(model, encoding) for encoding in inputs)
-
-    def textbook():
-        return torch.stack(
-            [path_to_score(model, inputs[0], freeze(z_b, z_p, head, model.n_heads)) for head in all_heads(model)]
-        )
-
-    contestants = {"fast": lambda: effects_on_score(model, one, other), "textbook": textbook}
-    difference = float((contestants["fast"]() - (textbook() - one.scores)).abs().max())
+    ours, theirs = (record(model, encoding) for encoding in inputs)
+    contestants = {
+        "fast": partial(effects_on_score, model, ours, theirs),
+        "textbook": partial(score_effects_textbook, model, ours, theirs),
+    }
+    difference = float((contestants["fast"]() - contestants["textbook"]()).abs().max())
     if not difference < TOLERANCE:
         raise SystemExit(f"benchmark: the patched runs alone differ by {difference:.2g} logits: no times.")
     return summary(rounds(contestants, n_rounds, f"patched runs alone, {model.name}"), "fast")
