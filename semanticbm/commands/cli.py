@@ -135,11 +135,18 @@ def grade(
     json_file: Annotated[Path | None, typer.Option("--json", help="write points as JSON")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="write points as CSV")] = None,
     gradescope: Annotated[Path | None, typer.Option(help="write Gradescope's results.json")] = None,
+    jobs: Annotated[int | None, typer.Option(help="students at a time; default: one for each core")] = None,
+    trusted: Annotated[
+        bool, typer.Option("--trusted", help="run without a sandbox where there is none: for people whom you know")
+    ] = False,
 ) -> None:
-    """Points for the exercises of one student or of a folder of students."""
+    """Points for the exercises of one student or of a folder of students. Call again to go on after a stop."""
     from semanticbm.grading.commands import grade_command
+    from semanticbm.grading.outputs import Files
 
-    raise typer.Exit(grade_command(path or _exercises(), held_out, json_file, csv_file, gradescope))
+    raise typer.Exit(
+        grade_command(path or _exercises(), held_out, Files(json_file, csv_file, gradescope), jobs, trusted)
+    )
 
 
 @app.command(epilog="Example: `semanticbm train --out runs/seed2 --seed 2 --data ../data`")

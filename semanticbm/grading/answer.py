@@ -14,6 +14,8 @@ from numbers import Number
 
 import numpy as np
 
+from semanticbm.grading.child.protocol import Described
+
 TOLERANCE = 1e-6  # relative to values above 1, absolute below
 
 
@@ -53,6 +55,8 @@ def _array_text(array: np.ndarray) -> str:
 
 def show(value) -> str:
     """A short text for a value: small arrays in full, large ones by their shape, models by their kind."""
+    if isinstance(value, Described):
+        return f"<{value.kind}>"
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
@@ -125,16 +129,20 @@ def distance(value, expected, tolerance: float = TOLERANCE) -> float:
 
 
 class Answer:
-    """A reader's function, as the checks use it. `source(args, kwargs)` calls it, or replays a recorded call."""
+    """A reader's function, as the checks use it. `source(args, kwargs)` has it called, in this process or in another one.
+
+    The function gets copies: only `source.changed` tells which of its arguments, by position, it edited in place.
+    """
 
     def __init__(self, name: str, source: Callable):
         self.name, self.source = name, source
-        self.called, self.returned = f"{name}(...)", None
+        self.called, self.returned, self.answered = f"{name}(...)", None, False
 
     def __call__(self, *args, **kwargs):
         """Call the function and remember call and result for the report."""
         self.called, self.returned = call_text(self.name, args, kwargs), None
         self.returned = self.source(args, kwargs)
+        self.answered = True
         return self.returned
 
     def fail(self, expected: str, mistake: str | None = None, far: float = np.inf) -> None:
@@ -173,6 +181,11 @@ class Answer:
             mistakes = mistakes() if callable(mistakes) else mistakes or {}
             self.fail(_expected_text(value, expected), self._recognise(mistakes, tolerance), far)
         return value
+
+    def leaves(self, position: int, name: str) -> None:
+        """The last call must not have edited the argument at a position in place."""
+        if position in getattr(self.source, "changed", ()):
+            self.fail(f"{name} as it was", f"The function changed its argument {name} in place. Work on a copy.")
 
     def holds(self, condition: bool, expected: str, mistakes: Mapping[str, bool] | None = None) -> None:
         """A property of the last result must hold. `mistakes`: {what went wrong: True if it looks like that}."""

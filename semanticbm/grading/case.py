@@ -8,7 +8,6 @@ this file is part of the package.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -33,6 +32,8 @@ class Case:
 
     def model(self):
         """A small random BERT with one logit, wrapped as a `CrossEncoder` without a tokenizer."""
+        from semanticbm.grading.child.models import tiny_model
+
         return tiny_model(*SHAPES[self.variant], seed=self.variant)
 
     def pairs(self, n_pairs: int = 2, query: int = 3, document: int = 5, changed: int = 2) -> tuple[dict, dict]:
@@ -61,28 +62,3 @@ def _tensors(ids: np.ndarray, types: np.ndarray) -> dict:
         "attention_mask": torch.ones(ids.shape, dtype=torch.long),
         "token_type_ids": torch.tensor(np.tile(types, (len(ids), 1))),
     }
-
-
-@lru_cache(maxsize=8)
-def tiny_model(n_layers: int, n_heads: int, d_head: int, seed: int):
-    """A random BERT whose weights are large enough that every mistake moves the score."""
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification
-
-    from semanticbm.cross_encoder import CrossEncoder
-
-    width = n_heads * d_head
-    config = BertConfig(
-        vocab_size=60,
-        hidden_size=width,
-        num_hidden_layers=n_layers,
-        num_attention_heads=n_heads,
-        intermediate_size=2 * width,
-        max_position_embeddings=64,
-        num_labels=1,
-        initializer_range=0.5,
-        attn_implementation="eager",
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(1000 + seed)
-        return CrossEncoder(BertForSequenceClassification(config), None, f"random BERT {n_layers}x{n_heads}")

@@ -6,23 +6,36 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import Progress
 
 from semanticbm.errors import UserError
+from semanticbm.grading.folders import copied, left_out, students_in
+from semanticbm.grading.outputs import Files, print_table
+from semanticbm.grading.plain import inert
+from semanticbm.grading.process import Student
 from semanticbm.grading.progress import count_attempt, progress_lines
 from semanticbm.grading.registry import Exercise, all_exercises, find, of_chapter
-from semanticbm.grading.report import SOLVED, TO_DO, Result, describe, headline, run_file
+from semanticbm.grading.report import SOLVED, TO_DO, Result, describe, headline, judge
+from semanticbm.grading.runner import Grade, Run, Stopped, default_jobs, import_everything, sandbox_for
+from semanticbm.grading.sandbox import find_sandbox
+from semanticbm.grading.store import Store
 from semanticbm.grading.student import exercise_folder
 
 STYLES = {SOLVED: "green", TO_DO: "dim"}
 
 
-def results_of(exercises: Iterable[Exercise], folder: Path) -> list[Result]:
-    """Results of exercises, in order; each file is imported once. A file that is not there counts as to do."""
-    exercises, results = list(exercises), []
-    for name in dict.fromkeys(exercise.file for exercise in exercises):
-        own = [exercise for exercise in exercises if exercise.file == name]
-        path = folder / f"{name}.py"
-        results += run_file(path, own) if path.is_file() else [Result(exercise, TO_DO) for exercise in own]
+def results_of(exercises: Iterable[Exercise], folder: Path, console: Console) -> list[Result]:
+    """Results of exercises, in order; one process answers for all. A file that is not there counts as to do."""
+    sandbox, results = find_sandbox(), []
+
+    def echo(text: str) -> None:
+        console.print(f"[printed] {inert(text.rstrip())}", style="dim", markup=False)
+
+    with copied(folder) as copy, Student(copy, sandbox, echo=echo) as student:
+        student.start()
+        for exercise in exercises:
+            present = (copy / f"{exercise.file}.py").is_file()
+            results.append(judge(exercise, student) if present else Result(exercise, TO_DO))
     return results
 
 
@@ -39,7 +52,7 @@ def check_command(exercise: str | None, hint: int, folder: Path) -> int:
     folder, console = exercise_folder(folder), Console(highlight=False, soft_wrap=True)
     if exercise is None:
         console.print("Checking all exercises; this takes some seconds.", style="dim")
-    results = results_of(all_exercises() if exercise is None else find(exercise), folder)
+    results = results_of(all_exercises() if exercise is None else find(exercise), folder, console)
     for result in results if exercise is not None and len(results) > 1 else ():
         console.print(headline(result), style=STYLES.get(result.status), markup=False)
     _print_first(console, results, folder, hint, single=len(results) == 1)
@@ -68,23 +81,42 @@ def _print_next(console: Console, result: Result) -> None:
         console.print(f"  next: semanticbm check {own[place].id}", style="dim")
 
 
-def grade_command(
-    path: Path,
-    held_out: bool,
-    json_file: Path | None = None,
-    csv_file: Path | None = None,
-    gradescope_file: Path | None = None,
-) -> int:
-    """Grade a student or a folder of students, print a table, write the files asked for. Returns 0."""
-    from semanticbm.grading import outputs
-    from semanticbm.grading.runner import grade_students, students_in
-
-    outputs.check_places(json_file, csv_file, gradescope_file)
+def grade_command(path: Path, held_out: bool, files: Files, jobs: int | None = None, trusted: bool = False) -> int:
+    """Grade a student or a folder of students, print a table, write the files asked for. Returns 0, or 2 if stopped."""
+    files.check()
+    if jobs is not None and jobs < 1:
+        raise UserError("--jobs counts from 1.")
     students = students_in(path)
-    if gradescope_file and len(students) > 1:
+    if files.gradescope and len(students) > 1:
         raise UserError("Gradescope's results.json is for one student: pass one student's folder.")
     console = Console(highlight=False)
-    grades = grade_students(students, held_out, console)
-    outputs.print_table(grades, console)
-    outputs.write(grades, json_file, csv_file, gradescope_file)
+    sandbox = sandbox_for(len(students), held_out, trusted, path)
+    console.print(sandbox.first_line, style="dim", markup=False)
+    for name in left_out(path):
+        console.print(f"left out: {name}", style="dim", markup=False)
+    import_everything(path)
+    return _grade_all(students, held_out, sandbox, Store(path, held_out, sandbox.locked), files, jobs, console)
+
+
+def _grade_all(students, held_out, sandbox, store, files, jobs, console) -> int:
+    finished: list[Grade] = []
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("grading", total=len(students))
+
+        def done(grade: Grade) -> None:
+            finished.append(grade)
+            files.write(finished, len(students))
+            progress.advance(task)
+
+        try:
+            grades = Run(held_out, sandbox, None, store, done).over(students, jobs or default_jobs(len(students)))
+        except Stopped as stopped:
+            files.write(stopped.grades, len(students))
+            progress.stop()
+            print_table(stopped.grades, console)
+            kept = f"{len(stopped.grades)} of {len(students)} students were finished and are kept"
+            raise UserError(f"stopped: {kept}. Run the same command again to go on.") from None
+    store.forget()
+    files.write(grades, len(students))
+    print_table(grades, console)
     return 0

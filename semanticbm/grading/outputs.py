@@ -6,13 +6,16 @@ import csv
 import io
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from semanticbm.errors import UserError
 from semanticbm.files import write_text
+from semanticbm.grading.plain import cell
 from semanticbm.grading.report import SOLVED, Result, describe, number
 from semanticbm.grading.runner import Grade
 
@@ -41,13 +44,14 @@ def student_entry(grade: Grade) -> dict:
     }
 
 
-def to_json(grades: list[Grade]) -> dict:
-    """One student's entry; for several the sums and a list of entries."""
+def to_json(grades: list[Grade], n_students: int) -> dict:
+    """One student's entry; for several the sums and a list of entries. `complete` is False while students are missing."""
     entries = [student_entry(grade) for grade in grades]
-    if len(entries) == 1:
+    if n_students == 1 and entries:
         return entries[0]
     sums = {name: sum(entry[name] for entry in entries) for name in ("points", "max_points")}
-    return sums | {"held_out": grades[0].held_out, "students": entries}
+    held_out = any(grade.held_out for grade in grades)
+    return sums | {"held_out": held_out, "complete": len(entries) == n_students, "students": entries}
 
 
 def to_csv(grades: list[Grade]) -> str:
@@ -56,9 +60,13 @@ def to_csv(grades: list[Grade]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["student", "points", "max_points", *(result.exercise.id for result in grades[0].results)])
     for grade in grades:
-        name = grade.student if grade.student[:1] not in "=+-@" else f"'{grade.student}"  # no formula in a spreadsheet
         writer.writerow(
-            [name, number(grade.points), number(grade.max_points), *(number(one.points) for one in grade.results)]
+            [
+                cell(grade.student),
+                number(grade.points),
+                number(grade.max_points),
+                *(number(one.points) for one in grade.results),
+            ]
         )
     return text.getvalue()
 
@@ -73,11 +81,19 @@ def to_gradescope(grade: Grade) -> dict:
             "max_score": result.exercise.max_points,
             "status": "passed" if result.status == SOLVED else "failed",
             "output": exercise_entry(result)["message"],
+            "output_format": "text",
+            "name_format": "text",
             "visibility": "visible",
         }
         for result in grade.results
     ]
-    return {"score": grade.points, "output": _held_out_line(grade), "visibility": "visible", "tests": tests}
+    return {
+        "score": grade.points,
+        "output": _held_out_line(grade),
+        "output_format": "text",
+        "visibility": "visible",
+        "tests": tests,
+    }
 
 
 def _held_out_line(grade: Grade) -> str:
@@ -99,28 +115,38 @@ def print_table(grades: list[Grade], console: Console) -> None:
     for grade in grades if len(grades) > 1 else ():
         solved = sum(result.status == SOLVED for result in grade.results)
         table.add_row(
-            grade.student,
+            escape(grade.student),
             f"{number(grade.points)} / {number(grade.max_points)}",
             f"{solved} of {len(grade.results)}",
-            grade.note,
+            escape(grade.note),
         )
     console.print(table)
-    console.print(_held_out_line(grades[0]), style="dim")
+    if grades:
+        console.print(_held_out_line(grades[0]), style="dim")
 
 
-def check_places(*paths: Path | None) -> None:
-    """Raise `UserError` before the work if a file cannot be written."""
-    for path in filter(None, paths):
-        folder = Path(path).resolve().parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(path).is_dir():
-            raise UserError(f"{path} cannot be written: choose a file in a folder that exists.")
+@dataclass(frozen=True)
+class Files:
+    """Where points are written, if anywhere."""
 
+    json: Path | None = None
+    csv: Path | None = None
+    gradescope: Path | None = None
 
-def write(grades: list[Grade], json_file: Path | None, csv_file: Path | None, gradescope_file: Path | None) -> None:
-    """Write the files that were asked for, each whole or not at all."""
-    if json_file:
-        write_text(json_file, json.dumps(to_json(grades), indent=2, ensure_ascii=False))
-    if csv_file:
-        write_text(csv_file, to_csv(grades))
-    if gradescope_file:
-        write_text(gradescope_file, json.dumps(to_gradescope(grades[0]), indent=2, ensure_ascii=False))
+    def check(self) -> None:
+        """Raise `UserError` before the work if a file cannot be written."""
+        for path in filter(None, (self.json, self.csv, self.gradescope)):
+            folder = Path(path).resolve().parent
+            if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(path).is_dir():
+                raise UserError(f"{path} cannot be written: choose a file in a folder that exists.")
+
+    def write(self, grades: list[Grade], n_students: int) -> None:
+        """Write the files that were asked for, each whole or not at all. `n_students`: all of the run."""
+        if not grades:
+            return
+        if self.json:
+            write_text(self.json, json.dumps(to_json(grades, n_students), indent=2, ensure_ascii=False))
+        if self.csv:
+            write_text(self.csv, to_csv(grades))
+        if self.gradescope:
+            write_text(self.gradescope, json.dumps(to_gradescope(grades[0]), indent=2, ensure_ascii=False))

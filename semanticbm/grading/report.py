@@ -8,10 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from semanticbm.grading.answer import Answer, Failed, Raised, ToDo
+import numpy as np
+
+from semanticbm.grading.answer import Answer, Failed, Raised, ToDo, show
 from semanticbm.grading.case import VISIBLE, Case
+from semanticbm.grading.folders import copied
+from semanticbm.grading.process import JUDGING, Asked, Student
 from semanticbm.grading.registry import Check, Exercise
-from semanticbm.grading.student import Live, function_of, load_file
+from semanticbm.grading.sandbox import find_sandbox
 
 SOLVED, TO_DO, NOT_YET, ERROR = "solved", "to do", "not yet", "error"
 
@@ -20,7 +24,8 @@ SOLVED, TO_DO, NOT_YET, ERROR = "solved", "to do", "not yet", "error"
 class Result:
     """What came out of an exercise. `check` and `problem` tell the first failure; both None if there was none.
 
-    `held_out` is True where the failure was on an input that readers do not see.
+    `held_out` is True where the failure was on an input that readers do not see. `told`: the feedback in words, in a result
+    that was stored.
     """
 
     exercise: Exercise
@@ -29,6 +34,7 @@ class Result:
     check: Check | None = None
     problem: Exception | None = None
     held_out: bool = False
+    told: str = ""
 
     @property
     def hints(self) -> list[str]:
@@ -61,34 +67,42 @@ def run_checks(exercise: Exercise, source: Callable, variants: Iterable[int] = V
     points, variants = 0, tuple(variants)
     for check in exercise.checks:
         for variant in variants:
-            try:
-                with one_thread():
-                    check.run(Answer(exercise.function, source), Case(variant))
-            except ToDo as problem:
+            problem = _problem(check, Answer(exercise.function, source), Case(variant))
+            if isinstance(problem, ToDo):
                 return Result(exercise, TO_DO, points, None, problem)
-            except Failed as problem:
-                return Result(exercise, NOT_YET, points, check, problem, variant not in VISIBLE)
-            except Raised as problem:
-                return Result(exercise, ERROR, points, check, problem, variant not in VISIBLE)
+            if problem:
+                status = NOT_YET if isinstance(problem, Failed) else ERROR
+                return Result(exercise, status, points, check, problem, variant not in VISIBLE)
         points += check.points
     return Result(exercise, SOLVED, points)
 
 
+def _problem(check: Check, answer: Answer, case: Case) -> Exception | None:
+    """What a check finds wrong. A value so odd that the check cannot work with it is a wrong value."""
+    try:
+        with one_thread(), np.errstate(all="ignore"):
+            check.run(answer, case)
+    except (ToDo, Failed, Raised) as problem:
+        return problem
+    except Exception as error:
+        if not answer.answered:
+            raise  # the check itself is broken
+        expected = "a value of the kind that the docstring names"
+        mistake = f"The check cannot work with this value ({type(error).__name__}): look at its kind and shape."
+        return Failed(answer.called, show(answer.returned), expected, mistake)
+    return None
+
+
+def judge(exercise: Exercise, student: Student, variants: Iterable[int] = VISIBLE) -> Result:
+    """Ask the checks about a student's function."""
+    with JUDGING:
+        return run_checks(exercise, Asked(student, exercise.file, exercise.function), variants)
+
+
 def run_file(path: Path, exercises: Iterable[Exercise], variants: Iterable[int] = VISIBLE) -> list[Result]:
     """Results for the exercises of one file of a reader."""
-    try:
-        module = load_file(path)
-    except Raised as problem:
-        return [Result(exercise, ERROR, 0, None, problem) for exercise in exercises]
-    return [run_function(module, exercise, path, variants) for exercise in exercises]
-
-
-def run_function(module, exercise: Exercise, path: Path, variants: Iterable[int] = VISIBLE) -> Result:
-    """Result for one exercise of an imported file."""
-    try:
-        return run_checks(exercise, Live(function_of(module, exercise), path), variants)
-    except Raised as problem:
-        return Result(exercise, ERROR, 0, None, problem)
+    with copied(path.parent) as folder, Student(folder, find_sandbox()) as student:
+        return [judge(exercise, student, variants) for exercise in exercises]
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -112,6 +126,8 @@ def headline(result: Result) -> str:
 def describe(result: Result, n_hints: int = 1) -> str:
     """The feedback on one exercise: the first failure, and as many hints as asked for."""
     exercise, problem = result.exercise, result.problem
+    if result.told:
+        return result.told
     lines = [headline(result)]
     if result.status == TO_DO:
         lines += [f"  {exercise.goal}", f"  Write it in exercises/{exercise.file}.py; read {exercise.chapter.page}."]
@@ -125,6 +141,16 @@ def describe(result: Result, n_hints: int = 1) -> str:
     elif problem is not None:
         lines.append(str(problem))
     return "\n".join([*lines, *hint_lines(result, n_hints)])
+
+
+def frozen(result: Result) -> dict:
+    """A result as JSON."""
+    return {"status": result.status, "points": result.points, "held_out": result.held_out, "told": describe(result)}
+
+
+def thawed(exercise: Exercise, entry: dict) -> Result:
+    """The result of an exercise from its JSON."""
+    return Result(exercise, entry["status"], entry["points"], held_out=entry["held_out"], told=entry["told"])
 
 
 def hint_lines(result: Result, n_hints: int) -> list[str]:

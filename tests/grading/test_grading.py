@@ -1,4 +1,4 @@
-"""Grading as a teacher and a student meet it: hostile files, reports, commands, and where reference answers may be."""
+"""Grading as a teacher and a student meet it: reports, commands, and where reference answers may be."""
 
 import ast
 import csv
@@ -16,109 +16,17 @@ import pytest
 
 from semanticbm.errors import UserError
 from semanticbm.grading import exercise_table, find, of_chapter
-from semanticbm.grading.answer import Answer, Failed, distance, show
+from semanticbm.grading.answer import Answer, Failed, distance
 from semanticbm.grading.commands import check_command, grade_command
+from semanticbm.grading.folders import Submission
 from semanticbm.grading.notebook import check
-from semanticbm.grading.records import decode, encode
-from semanticbm.grading.report import ERROR, NOT_YET, SOLVED, TO_DO, describe, run_file
-from semanticbm.grading.runner import Limits, grade_student, grade_students, students_in
+from semanticbm.grading.outputs import Files
+from semanticbm.grading.report import NOT_YET, SOLVED, describe, run_file
+from semanticbm.grading.runner import grade_student
 
 ROOT = Path(__file__).parents[2]
 SOLUTIONS = ROOT / "tests" / "solutions"
 GOOD = (SOLUTIONS / "ex1_bm25.py").read_text(encoding="utf-8")
-LIMITS = Limits(seconds=1, silent=6, memory=500_000_000, output=10_000)
-
-# Each file starts as the reference; what follows replaces idf, or runs while the file is imported.
-ATTACKS = {
-    "loops": "def idf(n, df):\n    while True: pass\n",
-    "loops_and_catches": "def idf(n, df):\n    while True:\n        try:\n            while True: sum(range(100))\n"
-    "        except BaseException: pass\n",
-    "prints_a_gigabyte": "def idf(n, df):\n    for _ in range(1000): print('x' * 1_000_000)\n    return 0.0\n",
-    "exits": "import os\ndef idf(n, df):\n    os._exit(0)\n",
-    "eats_memory": "def idf(n, df):\n    return float(np.ones(3_000_000_000)[0])\n",
-    "reads_the_reference": f"def idf(n, df):\n    exec(open({str(SOLUTIONS / 'ex1_bm25.py')!r}).read(), globals())\n"
-    "    return idf(n, df)\n",
-    "imports_the_reference": f"import sys\nsys.path.insert(0, {str(SOLUTIONS)!r})\ndef idf(n, df):\n"
-    "    import importlib; return importlib.import_module('ex1_bm25').idf(n, df)\n",
-    "opens_a_socket": "import socket\ndef idf(n, df):\n    socket.create_connection(('127.0.0.1', 9)); return 0.0\n",
-    "starts_a_process": "import subprocess\ndef idf(n, df):\n    return float(subprocess.run(['echo', '1'],"
-    " capture_output=True).stdout)\n",
-    "kills_the_grader": "import os\ndef idf(n, df):\n    os.kill(os.getppid(), 9); return 0.0\n",
-    "forges_the_record": "import os, json\ndef idf(n, df):\n    for fd in range(3, 40):\n        try:\n"
-    '            os.write(fd, b\'{"value": 1}\\n{"end": "ex1_bm25.idf"}\\n{"points": 100}\\n\')\n'
-    "        except OSError: pass\n    return 0.0\n",
-    "closes_the_record": "import os\ndef idf(n, df):\n    os.closerange(3, 60); return 0.0\n",
-    "patches_everything": "import builtins, pytest, semanticbm.grading.answer as a, semanticbm.grading.report as r\n"
-    "pytest.fail = a.Answer.fail = a.Answer.holds = lambda *x, **y: None\n"
-    "a.distance = lambda *x: 0.0\nnp.allclose = lambda *x, **y: True\n"
-    "def idf(n, df):\n    return 0.0\n",
-}
-
-
-@pytest.fixture(scope="module")
-def grades(tmp_path_factory):
-    """A course of hostile students and an honest one, graded together: {student: {exercise: result}}."""
-    course = tmp_path_factory.mktemp("course")
-    files = {name: GOOD + "\n\n" + attack for name, attack in ATTACKS.items()}
-    files |= {
-        "honest": GOOD,
-        "does_not_import": "def idf(:\n",
-        "exits_on_import": "import os\nos._exit(0)\n",
-        "deletes_its_folder": GOOD + "\nimport os, shutil\nshutil.rmtree(os.getcwd())\n",
-    }
-    for name, text in files.items():
-        (course / name).mkdir()
-        (course / name / "ex1_bm25.py").write_text(text, encoding="utf-8")
-        shutil.copy(SOLUTIONS / "ex3_attention_head.py", course / name)
-    for name in ("numpy", "semanticbm", "pytest", "torch", "json"):
-        (course / "honest" / f"{name}.py").write_text("raise SystemExit('shadow')\n", encoding="utf-8")
-    (course / "empty").mkdir()
-    found = grade_students(students_in(course), limits=LIMITS)
-    assert (course / "deletes_its_folder" / "ex1_bm25.py").is_file()
-    return {grade.student: {result.exercise.function: result for result in grade.results} for grade in found}
-
-
-def others_are_full(results: dict) -> bool:
-    return all(results[one.function].status == SOLVED for one in [*of_chapter(1)[1:], *of_chapter(3)])
-
-
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_an_attack_costs_its_exercise_and_nothing_else(grades, attack):
-    assert grades[attack]["idf"].points < 2 and grades[attack]["idf"].status in (ERROR, NOT_YET)
-    if attack in ("patches_everything", "closes_the_record"):  # they also hit their own other answers
-        assert grades[attack]["idf"].points == 0
-    else:
-        assert others_are_full(grades[attack]), [
-            describe(one) for one in grades[attack].values() if one.status == ERROR
-        ]
-
-
-def test_the_honest_student_loses_nothing_by_the_others_or_by_file_names(grades):
-    assert grades["honest"]["idf"].status == SOLVED and others_are_full(grades["honest"])
-    assert grades["honest"]["pair_ids"].status == TO_DO
-
-
-def test_a_file_that_does_not_import_costs_that_file(grades):
-    for name in ("does_not_import", "exits_on_import"):
-        assert all(grades[name][one.function].points == 0 for one in of_chapter(1))
-        assert all(grades[name][one.function].status == SOLVED for one in of_chapter(3))
-    assert "line 1" in describe(grades["does_not_import"]["idf"])
-
-
-def test_deleting_the_working_folder_costs_the_one_who_does_it(grades):
-    assert grades["deletes_its_folder"]["match_share"].points == 0
-
-
-def test_an_empty_folder_is_to_do(grades):
-    assert all(result.status == TO_DO for result in grades["empty"].values())
-
-
-def test_the_messages_say_what_happened(grades):
-    assert "1 seconds" in describe(grades["loops"]["idf"])
-    assert "ran too long" in describe(grades["loops_and_catches"]["idf"])
-    assert "ended in the middle" in describe(grades["exits"]["idf"])
-    assert "printed more than" in describe(grades["prints_a_gigabyte"]["idf"])
-    assert "not allowed while grading" in describe(grades["reads_the_reference"]["idf"])
 
 
 def test_held_out_inputs_see_what_the_visible_ones_cannot(tmp_path):
@@ -126,7 +34,7 @@ def test_held_out_inputs_see_what_the_visible_ones_cannot(tmp_path):
         "def idf(n, df):\n    return {(20, 10): 0.69, (20, 1): 2.6, (10, 4): 0.8938178760220965}.get((n, df), 0.0)\n"
     )
     (tmp_path / "ex1_bm25.py").write_text(GOOD + "\n\n" + learned, encoding="utf-8")
-    plain, held_out = (grade_student("x", tmp_path, flag, LIMITS).results[0] for flag in (False, True))
+    plain, held_out = (grade_student(Submission("x", tmp_path), flag).results[0] for flag in (False, True))
     assert plain.status == SOLVED and held_out.status == NOT_YET and held_out.held_out
     assert "held-out" in describe(held_out)
 
@@ -187,7 +95,7 @@ def test_only_the_students_own_lines_are_shown(tmp_path):
 
 def test_grade_writes_json_csv_and_gradescope(folder, tmp_path, capsys):
     places = [tmp_path / name for name in ("points.json", "points.csv", "results.json")]
-    assert grade_command(folder, False, *places) == 0
+    assert grade_command(folder, False, Files(*places)) == 0
     assert "not run" in capsys.readouterr().out
     points, rows = json.loads(places[0].read_text()), list(csv.reader(places[1].open()))
     assert (points["points"], points["max_points"], len(points["exercises"])) == (1, 100, 38)
@@ -201,7 +109,7 @@ def test_grade_gives_a_list_for_a_folder_of_students(tmp_path):
     for name in ("ada", "bob"):
         (tmp_path / "course" / name).mkdir(parents=True)
     (tmp_path / "course" / "ada" / "ex1_bm25.py").write_text(GOOD, encoding="utf-8")
-    grade_command(tmp_path / "course", False, tmp_path / "out.json")
+    grade_command(tmp_path / "course", False, Files(tmp_path / "out.json"), trusted=True)
     found = json.loads((tmp_path / "out.json").read_text())
     assert [(one["student"], one["points"]) for one in found["students"]] == [("ada", 9), ("bob", 0)]
 
@@ -209,9 +117,9 @@ def test_grade_gives_a_list_for_a_folder_of_students(tmp_path):
 def test_grade_refuses_bad_input(tmp_path, folder):
     for place, word in ((tmp_path / "nowhere", "not a folder"), (ROOT / "book" / "theme", "no exercises")):
         with pytest.raises(UserError, match=word):
-            grade_command(place, False)
+            grade_command(place, False, Files())
     with pytest.raises(UserError, match="cannot be written"):
-        grade_command(folder, False, tmp_path / "missing" / "x.json")
+        grade_command(folder, False, Files(tmp_path / "missing" / "x.json"))
 
 
 def test_pytest_gives_the_same_feedback(folder):
@@ -272,21 +180,6 @@ def test_a_failure_without_a_known_mistake_shows_the_first_hint():
     with pytest.raises(Failed) as caught:
         Answer("f", lambda args, kwargs: 5.0).gives((1,), 2.0, {"named": 3.0})
     assert caught.value.mistake is None and caught.value.expected == "2"
-
-
-@pytest.mark.parametrize("value", [1, 2.5, "a", None, True, [1, (2, "b")], {"a": [1.0]}, np.arange(6.0).reshape(2, 3)])
-def test_recorded_values_come_back(value):
-    again = decode(json.loads(json.dumps(encode(value))))
-    assert np.array_equal(again, value) if isinstance(value, np.ndarray) else again == value
-
-
-def test_recorded_values_are_capped():
-    assert encode(np.zeros(10**6)) == {"other": "array"} and encode(object()) == {"other": "object"}
-    assert len(encode("x" * 10**6)) < 10**4
-    nested = []
-    nested.append(nested)
-    assert "other" in json.dumps(encode(nested))
-    assert show(decode({"other": "Thing"})) == "<Thing>"
 
 
 # --------------------------------------------------------------------------------------------------------------------
