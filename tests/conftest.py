@@ -1,4 +1,7 @@
-"""Shared fixtures: small random cross-encoders with BERT's real tokenizer, and the models of the ladder."""
+"""Shared fixtures: the tokenizer, small random networks, the classroom's collection and model, the data of others.
+
+Fixtures of the whole session are built once a process: no test may change what they give.
+"""
 
 import os
 from pathlib import Path
@@ -7,8 +10,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from builders import ROOT, copy_as, random_bert
 
+from semanticbm.collection import Collection, load_collection
 from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.ladder import backbone_folder, classroom_folder, load, load_tokenizer
 
@@ -21,33 +25,34 @@ def tokenizer():
 
 
 @pytest.fixture(scope="session")
-def tiny(tokenizer):
+def tiny(tokenizer) -> CrossEncoder:
     """A random BERT with 3 layers of 4 heads: big enough for every mechanism, small enough for thousands of runs."""
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=30522,
-        hidden_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        intermediate_size=64,
-        num_labels=1,
-        initializer_range=0.4,
-        attn_implementation="eager",
-    )
-    return CrossEncoder(BertForSequenceClassification(config), tokenizer, "tiny")
+    return random_bert(tokenizer, 3, 4, d_head=8, d_mlp=64, name="tiny")
 
 
 @pytest.fixture(scope="session")
-def classroom_model():
+def model(tokenizer) -> CrossEncoder:
+    """As `tiny`, in double precision and with larger weights: attention is far from even, equal means to 1e-12."""
+    return copy_as(random_bert(tokenizer, 3, 4, d_head=6, d_mlp=48, spread=0.5), torch.double)
+
+
+@pytest.fixture(scope="session")
+def classroom() -> Collection:
+    """The classroom collection, whole."""
+    return load_collection("classroom")
+
+
+@pytest.fixture(scope="session")
+def classroom_model() -> CrossEncoder:
     if not (classroom_folder() / "adapter_model.safetensors").is_file():
         pytest.skip("the classroom adapter is not in the package")
     return load("classroom", "cpu")
 
 
 @pytest.fixture(scope="session")
-def data_folder():
+def data_folder() -> Path:
     """The folder with the real data of others, which is not part of the repository."""
-    folder = Path(os.environ.get("SEMANTICBM_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    folder = Path(os.environ.get("SEMANTICBM_DATA") or ROOT.parent / "shared" / "data")
     if not folder.is_dir():
         pytest.skip("the real data is not here: set SEMANTICBM_DATA to its folder")
     return folder

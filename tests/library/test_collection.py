@@ -8,11 +8,6 @@ from semanticbm.collection import Collection, load_collection, words
 from semanticbm.errors import UserError
 
 
-@pytest.fixture(scope="module")
-def classroom():
-    return load_collection("classroom")
-
-
 def five_grams(text):
     tokens = words(text)
     return {tuple(tokens[place : place + 5]) for place in range(len(tokens) - 4)}

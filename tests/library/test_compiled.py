@@ -3,39 +3,27 @@
 import hashlib
 import string
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from builders import CAT_QUERIES, CAT_TEXTS, with_queries
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau, pearsonr
 from transformers import BertForSequenceClassification
 
-import semanticbm
 from semanticbm import compiled
 from semanticbm.bm25 import BM25, tf_factor
 from semanticbm.collection import Collection, words
 from semanticbm.compiled import UnknownWordWarning, build_tokenizer, compile_bm25, match_logits, weight_bytes
 from semanticbm.errors import UserError
 
-TEXTS = {
-    "a": "The cat sat on the mat, and the other cat looked at the first cat.",
-    "b": "A dog chased the cat.",
-    "c": "Automobiles need fuel; an automobile without fuel is furniture.",
-    "d": "My car needs fuel and my neighbour's car needs a driver, a road, a reason and a good map of the town.",
-    "e": "Nothing here at all matches.",
-}
-QUERIES = {"q1": "cat on mat", "q2": "car fuel", "q3": "the dog", "q4": "cat cat fuel"}
+TEXTS = CAT_TEXTS | {"e": "Nothing here at all matches."}
+QUERIES = CAT_QUERIES | {"q4": "cat cat fuel"}
 SYNONYMS = {"car": ["automobile", "automobiles"], "automobile": ["car"]}
 TINY = Collection("tiny", TEXTS, QUERIES, {}, SYNONYMS)
 GRID = [(k1, b) for k1 in (0.1, 0.9, 1.2, 5.0) for b in (0.0, 1e-4, 0.01, 0.4, 0.75, 0.99, 1 - 1e-4, 1.0)]
-
-
-@pytest.fixture(scope="module")
-def classroom():
-    return semanticbm.load_collection("classroom")
 
 
 def scores_and_reference(model, collection, queries, documents):
@@ -113,10 +101,10 @@ def test_classroom_sample_meets_the_bars(classroom):
 
 def test_classroom_meets_the_bars_ten_queries_at_a_time(classroom):
     """100 queries x 100 documents in a minute: each model knows ten queries, so it is small."""
-    queries, documents = list(classroom.queries.items())[:100], list(classroom.documents)[::4][:100]
+    queries, documents = list(classroom.queries)[:100], list(classroom.documents)[::4][:100]
     assert len(queries) == len(documents) == 100
     for start in range(0, 100, 10):
-        part = replace(classroom, queries=dict(queries[start : start + 10]), judgements={}, query_kinds={})
+        part = with_queries(classroom, queries[start : start + 10])
         found, reference = scores_and_reference(compile_bm25(part), part, part.queries.values(), documents)
         assert_meets_the_bars(found, reference, 1e-2)
 

@@ -1,14 +1,13 @@
-"""Diagnostic pairs: each axiom's conditions, the checks themselves, BM25 as the oracle, and the paper's files."""
+"""Diagnostic pairs: each axiom's conditions, the checks themselves, and BM25 as the oracle."""
 
-import os
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from builders import with_queries
 
 from semanticbm.bm25 import BM25
-from semanticbm.collection import Collection, load_collection, words
+from semanticbm.collection import Collection, words
 from semanticbm.diagnostics import (
     AXIOMS,
     SAME_LENGTH,
@@ -22,26 +21,11 @@ from semanticbm.diagnostics import (
     wordnet_synonyms,
 )
 from semanticbm.errors import UserError
-from semanticbm.ladder import backbone_folder, load_tokenizer
-from semanticbm.study.paper_data import PAPER_FILES, paper_collection, paper_folder, paper_pairs, paper_terms
-
-DATA = Path(os.environ.get("SEMANTICBM_DATA") or Path(__file__).parents[3] / "shared" / "data")
-needs_paper = pytest.mark.skipif(not (DATA / "paper").is_dir(), reason="the paper's files are not on this machine")
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
-    return load_tokenizer(backbone_folder())
-
-
-@pytest.fixture(scope="module")
-def collection():
-    whole = load_collection("classroom")
-    return replace(
-        whole,
-        queries=dict(list(whole.queries.items())[:24]),
-        judgements={query: whole.judgements[query] for query in list(whole.queries)[:24]},
-    )
+def collection(classroom):
+    return with_queries(classroom, list(classroom.queries)[:24])
 
 
 @pytest.fixture(scope="module")
@@ -203,54 +187,3 @@ def test_wordnet_is_optional():
             wordnet_synonyms(["car"])
     else:
         assert "automobile" in wordnet_synonyms(["car"])["car"]
-
-
-@needs_paper
-def test_paper_collection_has_one_filler_less():
-    collection = paper_collection()
-    assert len(collection.queries) == 100
-    assert sum(map(len, collection.judgements.values())) == 10_000
-    own_article = {text for text in collection.documents.values() if text.startswith("a ")}
-    assert 0 < len(own_article) <= 19  # dictionary entries; some passages stand under several queries
-
-
-@needs_paper
-def test_paper_terms_are_query_words(tokenizer):
-    collection, pieces = paper_collection(), Pieces(tokenizer)
-    for row in paper_terms().itertuples():
-        assert pieces.count(row.term, collection.queries[row.qid]) >= 1
-
-
-@needs_paper
-def test_paper_pairs_differ_only_in_the_last_pieces(tokenizer):
-    pairs = paper_pairs(tokenizer, documents_per_query=2)
-    assert len(pairs.by_query()) == 97 and pairs.skipped == {"the filler is a query word": 6}
-    for pair in pairs.pairs:
-        before, after = tokenizer([pair.baseline, pair.perturbed], add_special_tokens=False)["input_ids"]
-        m = len(tokenizer(pair.term, add_special_tokens=False)["input_ids"])
-        assert before[:-m] == after[:-m] and set(before[-m:]) == {1037}
-
-
-@needs_paper
-def test_paper_semantic_pairs(tokenizer):
-    pairs = paper_pairs(tokenizer, axiom="STMC1", documents_per_query=2)
-    assert len(pairs.by_query()) == 92
-    assert pairs.skipped["the semantic word is itself in the query"] == 10
-    with pytest.raises(UserError, match="hold TFC1 and STMC1"):
-        paper_pairs(tokenizer, axiom="TDC")
-
-
-@needs_paper
-def test_a_changed_paper_file_is_refused(tmp_path):
-    for name in PAPER_FILES:
-        (tmp_path / name).write_bytes((paper_folder() / name).read_bytes())
-    assert len(paper_collection(tmp_path).queries) == 100
-    with open(tmp_path / "tfc1_add_qids_with_text.csv", "a", encoding="utf-8") as file:
-        file.write("1,one more\n")
-    with pytest.raises(UserError, match="sha256 differs"):
-        paper_collection(tmp_path)
-
-
-def test_missing_paper_files_are_named(tmp_path):
-    with pytest.raises(UserError, match="is missing"):
-        paper_terms(tmp_path)

@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
-from transformers import BertConfig, BertForSequenceClassification
+from builders import CAT_QUERIES, CAT_TEXTS, random_bert
 
 from semanticbm.collection import Collection
 from semanticbm.compiled import build_tokenizer, compile_bm25, compile_distracted, match_logits
-from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.errors import UserError
 from semanticbm.head_as_bm25 import (
     _beta_in_other_documents,
@@ -19,15 +17,8 @@ from semanticbm.head_as_bm25 import (
 )
 from semanticbm.heads import parse_head
 
-TEXTS = {
-    "a": "The cat sat on the mat, and the other cat looked at the first cat.",
-    "b": "A dog chased the cat.",
-    "c": "Automobiles need fuel; an automobile without fuel is furniture.",
-    "d": "My car needs fuel and my neighbour's car needs a driver, a road, a reason and a good map of the town.",
-}
-QUERIES = {"q1": "cat on mat", "q2": "car fuel", "q3": "the dog"}
-TINY = Collection("tiny", TEXTS, QUERIES, {})
-PAIRS = [(query, text) for query in QUERIES.values() for text in TEXTS.values()]
+TINY = Collection("tiny", CAT_TEXTS, CAT_QUERIES, {})
+PAIRS = [(query, text) for query in CAT_QUERIES.values() for text in CAT_TEXTS.values()]
 
 
 @pytest.mark.parametrize("k1", [0.1, 0.5, 1.2, 2.0, 5.0])
@@ -66,18 +57,8 @@ def test_no_preference_for_matches_gives_no_k1():
 
 
 def test_random_model_has_a_reading_and_a_poor_fit():
-    torch.manual_seed(0)
-    vocabulary = sorted({word for text in QUERIES.values() for word in text.split()})
-    config = BertConfig(
-        vocab_size=4 + len(vocabulary),
-        hidden_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        num_labels=1,
-        initializer_range=1.0,
-    )
-    model = CrossEncoder(BertForSequenceClassification(config), build_tokenizer(vocabulary), "random")
+    tokenizer = build_tokenizer(sorted({word for query in CAT_QUERIES.values() for word in query.split()}))
+    model = random_bert(tokenizer, n_layers=2, n_heads=2, d_head=12, d_mlp=24, spread=1.0)
     found = effective_bm25(model, 1, 1, PAIRS)
     assert found.r2 < 0.9
     assert found.beta[1] < found.beta[0] < found.beta[2]

@@ -6,17 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from builders import with_queries
 from sklearn.metrics import roc_auc_score
-from transformers import BertConfig, BertForSequenceClassification
 
 from semanticbm.attention import attention_patterns, rows_of_word
 from semanticbm.bert import layers, self_attention
-from semanticbm.collection import Collection, load_collection, words
+from semanticbm.collection import Collection, words
 from semanticbm.compiled import compile_bm25, match_logits
-from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.errors import UserError
 from semanticbm.heads import head_table, intervals
-from semanticbm.ladder import backbone_folder, load_tokenizer
 from semanticbm.matching import (
     CONDITIONS,
     area_under_curve,
@@ -39,25 +37,8 @@ DOCUMENTS = [
 
 
 @pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=30522,
-        hidden_size=24,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        intermediate_size=48,
-        num_labels=1,
-        initializer_range=0.5,
-    )
-    return CrossEncoder(BertForSequenceClassification(config).double(), load_tokenizer(backbone_folder()), "tiny")
-
-
-@pytest.fixture(scope="module")
-def collection():
-    whole = load_collection("classroom")
-    queries = dict(list(whole.queries.items())[:10])
-    return replace(whole, queries=queries, judgements={query: whole.judgements[query] for query in queries})
+def collection(classroom):
+    return with_queries(classroom, list(classroom.queries)[:10])
 
 
 @pytest.fixture(scope="module")

@@ -1,52 +1,28 @@
 """Activation patching against plain PyTorch hooks, batched against one by one, sanity checks and bad input."""
 
-from functools import cache
-
 import hooks_oracle as oracle
 import numpy as np
 import pytest
 import torch
-from hypothesis import Phase, assume, given, settings
+from builders import (
+    BASELINE,
+    CAT_MAT,
+    COMPILED_PAIRS,
+    PERTURBED,
+    QUICK,
+    TOLERANCE,
+    bfloat16_tolerance,
+    copy_as,
+    pair_of,
+    small_bert,
+    tolerance,
+)
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from transformers import BertConfig, BertForSequenceClassification
 
-from semanticbm.collection import Collection
 from semanticbm.compiled import compile_bm25
-from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.errors import UserError
 from semanticbm.patching import SITES, activation_patching, attribution_patching, gradients, metric, record
-
-TOLERANCE = 1e-5  # of the scores' scale, in float32
-BASELINE = ("cats and dogs", "the dog runs over a hill today")
-PERTURBED = ("cats and dogs", "the dog runs over a cat today")
-TEXTS = {"a": "the cat sat on the mat", "b": "a dog chased the cat", "c": "cars need fuel"}
-TINY_COLLECTION = Collection("tiny", TEXTS, {"q": "cat mat"}, {}, {})
-COMPILED_PAIRS = (("cat mat", "the cat sat on the hill"), ("cat mat", "the cat sat on the mat"))
-
-
-@cache
-def random_model(tokenizer, n_layers: int, n_heads: int) -> CrossEncoder:
-    torch.manual_seed(10 * n_layers + n_heads)
-    config = BertConfig(
-        vocab_size=30522,
-        hidden_size=8 * n_heads,
-        num_hidden_layers=n_layers,
-        intermediate_size=32,
-        num_attention_heads=n_heads,
-        num_labels=1,
-        initializer_range=0.4,
-        attn_implementation="eager",
-    )
-    return CrossEncoder(BertForSequenceClassification(config), tokenizer, "random")
-
-
-def pair_of(seed: int, length: int) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Two pairs of one-piece words whose documents differ in one word."""
-    rng = np.random.default_rng(seed)
-    words = rng.choice(["cat", "dog", "tree", "house", "river", "stone", "light", "music"], length).tolist()
-    other = words.copy()
-    other[int(rng.integers(length))] = "window"
-    return ("cat stone", " ".join(words)), ("cat stone", " ".join(other))
 
 
 def both_inputs(model, baseline, perturbed):
@@ -66,12 +42,6 @@ def expected(model, baseline, perturbed, site, positions):
     score_b, score_p = float(oracle.run(model.hf, first)), float(oracle.run(model.hf, second))
     shares = (patched - score_b) / (score_p - score_b)
     return shares if site == "heads" else shares[:, 0]
-
-
-def tolerance(model, baseline, perturbed):
-    """TOLERANCE as a share: rounding is relative to the scores, the metric divides by their difference."""
-    scores = model.score_pairs([baseline, perturbed])
-    return TOLERANCE * max(1.0, np.abs(scores).max() / abs(scores[1] - scores[0]))
 
 
 @pytest.mark.parametrize("site", SITES)
@@ -97,7 +67,7 @@ def test_chosen_positions_are_patched_together(tiny, site):
     assert np.allclose(found, expected(tiny, BASELINE, PERTURBED, site, [0, 3]), rtol=0, atol=TOLERANCE)
 
 
-@settings(deadline=None, max_examples=8, phases=(Phase.explicit, Phase.reuse, Phase.generate), derandomize=True)
+@settings(**QUICK)
 @given(
     n_layers=st.integers(1, 4),
     n_heads=st.integers(1, 4),
@@ -106,7 +76,7 @@ def test_chosen_positions_are_patched_together(tiny, site):
     site=st.sampled_from(SITES),
 )
 def test_batched_equals_one_by_one_equals_hooks_on_random_models(tokenizer, n_layers, n_heads, length, seed, site):
-    model, pairs = random_model(tokenizer, n_layers, n_heads), pair_of(seed, length)
+    model, pairs = small_bert(tokenizer, n_layers, n_heads), pair_of(seed, length)
     assume(abs(np.diff(model.score_pairs(pairs))[0]) > 0.01)  # the metric is for pairs that differ
     atol = tolerance(model, *pairs)
     alone = activation_patching(model, *pairs, site=site, positions=[0, 4], batch_size=1)
@@ -116,7 +86,7 @@ def test_batched_equals_one_by_one_equals_hooks_on_random_models(tokenizer, n_la
 
 @pytest.mark.parametrize("site", SITES)
 def test_compiled_model(site):
-    model = compile_bm25(TINY_COLLECTION)
+    model = compile_bm25(CAT_MAT)
     everywhere = range(model.encode([COMPILED_PAIRS[0]]).input_ids.shape[1])
     found = activation_patching(model, *COMPILED_PAIRS, site=site)
     assert np.allclose(found, expected(model, *COMPILED_PAIRS, site, everywhere), rtol=0, atol=TOLERANCE)
@@ -171,9 +141,7 @@ def test_patching_leaves_the_model_as_it_was(tiny):
 
 def test_gradient_is_the_limit_of_small_patches(tiny):
     """Finite differences in float64, by hooks: a small step in z changes the score by gradient times step."""
-    model = CrossEncoder(BertForSequenceClassification(tiny.hf.config), tiny.tokenizer, "double")
-    model.hf.load_state_dict(tiny.hf.state_dict())
-    model.hf.double()
+    model = copy_as(tiny, torch.double)
     encoding, layer, step = model.encode([BASELINE]), 1, 1e-5
     z, slopes = gradients(model, encoding)
     direction = torch.randn(z[layer].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -215,12 +183,8 @@ def test_attribution_follows_the_exact_effects_on_the_classroom_model(classroom_
 
 
 def test_bfloat16_within_its_precision(tiny):
-    """bfloat16 keeps 8 bits: two ways to the same score may differ by a few steps of 2**-8 of the scores' scale."""
-    model = CrossEncoder(BertForSequenceClassification(tiny.hf.config), tiny.tokenizer, "bfloat16")
-    model.hf.load_state_dict(tiny.hf.state_dict())
-    model.hf.bfloat16()
-    scores = [float(model.logits(model.encode([pair]))) for pair in (BASELINE, PERTURBED)]
-    atol = 8 * 2**-8 * max(1, *map(abs, scores)) / abs(scores[1] - scores[0])
+    model = copy_as(tiny, torch.bfloat16)
+    atol = bfloat16_tolerance(model, BASELINE, PERTURBED)
     together, alone = (activation_patching(model, BASELINE, PERTURBED, "heads", batch_size=n) for n in (64, 1))
     assert np.allclose(together, alone, rtol=0, atol=atol)
 

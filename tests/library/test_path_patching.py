@@ -1,18 +1,26 @@
 """Path patching against plain PyTorch hooks, fast form against textbook form, many pairs, and bad input."""
 
-from functools import lru_cache
-
 import hooks_oracle as oracle
 import numpy as np
 import pytest
 import torch
-from hypothesis import Phase, assume, given, settings
+from builders import (
+    BASELINE,
+    CAT_MAT,
+    COMPILED_PAIRS,
+    PERTURBED,
+    QUICK,
+    TOLERANCE,
+    bfloat16_tolerance,
+    copy_as,
+    pair_of,
+    small_bert,
+    tolerance,
+)
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from transformers import BertConfig, BertForSequenceClassification
 
-from semanticbm.collection import Collection
 from semanticbm.compiled import compile_bm25
-from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.errors import UserError
 from semanticbm.patching import encode_both
 from semanticbm.path_patching import (
@@ -24,9 +32,6 @@ from semanticbm.path_patching import (
     path_to_score,
 )
 
-TOLERANCE = 1e-5  # of the scores' scale, in float32
-BASELINE = ("cats and dogs", "the dog runs over a hill today")
-PERTURBED = ("cats and dogs", "the dog runs over a cat today")
 OTHERS = [
     (BASELINE, PERTURBED),
     (("red house", "a house"), ("red house", "a river")),
@@ -36,37 +41,6 @@ OTHERS = [
     ),
 ]
 RECEIVERS = [(1, 0), (2, 1), (2, 3)]
-TEXTS = {"a": "the cat sat on the mat", "b": "a dog chased the cat", "c": "cars need fuel"}
-TINY_COLLECTION = Collection("tiny", TEXTS, {"q": "cat mat"}, {}, {})
-COMPILED_PAIRS = (("cat mat", "the cat sat on the hill"), ("cat mat", "the cat sat on the mat"))
-QUICK = {"deadline": None, "max_examples": 8, "derandomize": True, "phases": (Phase.explicit, Phase.generate)}
-
-
-def bert(tokenizer, n_layers: int, n_heads: int, name: str = "random") -> CrossEncoder:
-    torch.manual_seed(10 * n_layers + n_heads)
-    config = BertConfig(
-        vocab_size=30522,
-        hidden_size=8 * n_heads,
-        num_hidden_layers=n_layers,
-        intermediate_size=32,
-        num_attention_heads=n_heads,
-        num_labels=1,
-        initializer_range=0.4,
-        attn_implementation="eager",
-    )
-    return CrossEncoder(BertForSequenceClassification(config), tokenizer, name)
-
-
-random_model = lru_cache(maxsize=None)(bert)
-
-
-def pair_of(seed: int, length: int):
-    """Two pairs of one-piece words whose documents differ in one word."""
-    rng = np.random.default_rng(seed)
-    words = rng.choice(["cat", "dog", "tree", "house", "river", "stone", "light", "music"], length).tolist()
-    other = words.copy()
-    other[int(rng.integers(length))] = "window"
-    return ("cat stone", " ".join(words)), ("cat stone", " ".join(other))
 
 
 def expected(model, baseline, perturbed, receivers=(), into=""):
@@ -79,12 +53,6 @@ def expected(model, baseline, perturbed, receivers=(), into=""):
     )[..., 0]
     score_b, score_p = float(oracle.run(model.hf, first)), float(oracle.run(model.hf, second))
     return (patched - score_b) / (score_p - score_b)
-
-
-def tolerance(model, baseline, perturbed):
-    """TOLERANCE as a share: rounding is relative to the scores, the metric divides by their difference."""
-    scores = model.score_pairs([baseline, perturbed])
-    return TOLERANCE * max(1.0, np.abs(scores).max() / abs(scores[1] - scores[0]))
 
 
 def close(found, wanted, atol=TOLERANCE):
@@ -112,7 +80,7 @@ def test_effects_on_receivers_equal_the_hooks(tiny, into, method):
 @settings(**QUICK)
 @given(n_layers=st.integers(1, 4), n_heads=st.integers(1, 4), length=st.integers(1, 20), seed=st.integers(0, 99))
 def test_direct_effects_on_random_models(tokenizer, n_layers, n_heads, length, seed):
-    model, pairs = random_model(tokenizer, n_layers, n_heads), pair_of(seed, length)
+    model, pairs = small_bert(tokenizer, n_layers, n_heads), pair_of(seed, length)
     assume(abs(np.diff(model.score_pairs(pairs))[0]) > 0.01)  # the metric is for pairs that differ
     atol, textbook = tolerance(model, *pairs), direct_effects(model, *pairs, "textbook")
     assert close(direct_effects(model, *pairs), textbook, atol)
@@ -131,7 +99,7 @@ def test_direct_effects_on_random_models(tokenizer, n_layers, n_heads, length, s
 def test_effects_on_receivers_on_random_models(tokenizer, data, n_layers, n_heads, length, seed, into):
     heads = st.tuples(st.integers(1, n_layers - 1), st.integers(0, n_heads - 1))
     receivers = data.draw(st.lists(heads, min_size=1, max_size=3, unique=True))
-    model, pairs = random_model(tokenizer, n_layers, n_heads), pair_of(seed, length)
+    model, pairs = small_bert(tokenizer, n_layers, n_heads), pair_of(seed, length)
     assume(abs(np.diff(model.score_pairs(pairs))[0]) > 0.01)
     atol, textbook = tolerance(model, *pairs), effects_on_receivers(model, *pairs, receivers, into, "textbook")
     assert close(effects_on_receivers(model, *pairs, receivers, into), textbook, atol)
@@ -140,7 +108,7 @@ def test_effects_on_receivers_on_random_models(tokenizer, data, n_layers, n_head
 
 def test_compiled_model_has_the_circuit_that_was_written():
     """Head 1.0 sums up the score at [CLS]; head 0.0 reaches it through the values of 1.0, and in no direct way."""
-    model = compile_bm25(TINY_COLLECTION)
+    model = compile_bm25(CAT_MAT)
     wanted = expected(model, *COMPILED_PAIRS)
     through = expected(model, *COMPILED_PAIRS, [(1, 0)], "v")
     for method in METHODS:
@@ -232,12 +200,8 @@ def test_small_changes_are_counted_and_left_out(tiny):
 
 
 def test_bfloat16_within_its_precision(tiny):
-    """bfloat16 keeps 8 bits: two ways to the same score may differ by a few steps of 2**-8 of the scores' scale."""
-    model = CrossEncoder(BertForSequenceClassification(tiny.hf.config), tiny.tokenizer, "bfloat16")
-    model.hf.load_state_dict(tiny.hf.state_dict())
-    model.hf.bfloat16()
-    scores = [float(model.logits(model.encode([pair]))) for pair in (BASELINE, PERTURBED)]
-    atol = 8 * 2**-8 * max(1, *map(abs, scores)) / abs(scores[1] - scores[0])
+    model = copy_as(tiny, torch.bfloat16)
+    atol = bfloat16_tolerance(model, BASELINE, PERTURBED)
     assert close(*(direct_effects(model, BASELINE, PERTURBED, method) for method in METHODS), atol)
     heard = [effects_on_receivers(model, BASELINE, PERTURBED, RECEIVERS, "v", method) for method in METHODS]
     assert close(*heard, atol)

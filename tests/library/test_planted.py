@@ -1,12 +1,10 @@
 """The distracted model: its logit, its seed, its planted IDF; whether each method of the library finds its circuit."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
+from builders import with_queries
 
-import semanticbm
 from semanticbm.bert import word_embeddings
 from semanticbm.compiled import compile_distracted
 from semanticbm.diagnostics import Settings, diagnostic_pairs
@@ -19,12 +17,9 @@ from semanticbm.study.recovery import recover
 
 
 @pytest.fixture(scope="module")
-def small():
+def small(classroom):
     """Sixteen queries of the classroom collection, with all its documents."""
-    collection = semanticbm.load_collection("classroom")
-    queries = dict(list(collection.queries.items())[::7])
-    judgements = {query: collection.judgements[query] for query in queries if query in collection.judgements}
-    return replace(collection, queries=queries, judgements=judgements, query_kinds={})
+    return with_queries(classroom, list(classroom.queries)[::7])
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +72,7 @@ def test_precision_recall_by_hand():
 @pytest.fixture(scope="module", params=[0, 1])
 def recovery(request, small):
     """The table of `recover` on eight queries for two seeds, which put the heads in different places."""
-    queries = dict(list(small.queries.items())[::2])
-    fewer = replace(small, queries=queries, judgements={query: small.judgements[query] for query in queries})
+    fewer = with_queries(small, list(small.queries)[::2])
     model, heads = compile_distracted(fewer, seed=request.param)
     table = recover(model, heads, fewer, pairs_per_query=1).set_index(["kind", "role"])
     return table, heads

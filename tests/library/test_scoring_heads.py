@@ -1,24 +1,21 @@
 """[CLS] attention by IDF, scoring heads and relays: against plain computations and against planted circuits."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from builders import with_queries
 from scipy.stats import spearmanr
-from transformers import BertConfig, BertForSequenceClassification
 
 from semanticbm.bert import layers, z_projection
 from semanticbm.bm25 import BM25
-from semanticbm.collection import Collection, load_collection
+from semanticbm.collection import Collection
 from semanticbm.compiled import compile_bm25
-from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.diagnostics import DiagnosticPair, Diagnostics, Settings, diagnostic_pairs
 from semanticbm.errors import UserError
 from semanticbm.evaluation import partial_correlation
 from semanticbm.heads import parse_head
-from semanticbm.ladder import backbone_folder, load_tokenizer
 from semanticbm.matching import confirm_heads, find_matching_heads, head_effects, share_out
 from semanticbm.patching import attribution_patching
 from semanticbm.path_patching import direct_effects, effects_on_receivers
@@ -41,25 +38,8 @@ from semanticbm.scoring_heads import (
 
 
 @pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(1)
-    config = BertConfig(
-        vocab_size=30522,
-        hidden_size=24,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        intermediate_size=48,
-        num_labels=1,
-        initializer_range=0.5,
-    )
-    return CrossEncoder(BertForSequenceClassification(config).double(), load_tokenizer(backbone_folder()), "tiny")
-
-
-@pytest.fixture(scope="module")
-def collection():
-    whole = load_collection("classroom")
-    queries = dict(list(whole.queries.items())[:12])
-    return replace(whole, queries=queries, judgements={query: whole.judgements[query] for query in queries})
+def collection(classroom):
+    return with_queries(classroom, list(classroom.queries)[:12])
 
 
 @pytest.fixture(scope="module")
@@ -217,13 +197,13 @@ def test_effects_by_query_are_ratios_of_sums_over_single_pairs(model, collection
             np.testing.assert_allclose(found, top / bottom, atol=1e-8)
 
 
-def pair_of(query_id):
+def diagnostic_pair(query_id):
     return DiagnosticPair("TFC1", query_id, "d", "q", "b", "p", "t")
 
 
 def test_share_out_by_hand():
     """The worked example of chapter 7: effects 0.4 and 0.2 of changes 4.0 and 0.1."""
-    diagnostics = Diagnostics("TFC1", [pair_of("a"), pair_of("a"), pair_of("quiet")])
+    diagnostics = Diagnostics("TFC1", [diagnostic_pair("a"), diagnostic_pair("a"), diagnostic_pair("quiet")])
     effects = np.array([0.4, 0.2, 0.3])[:, None, None]
     shared = share_out(diagnostics, effects, np.array([4.0, 0.1, 0.001]), least=0.1)
     assert shared.query_ids == ["a"] and shared.lost == 1 and shared.n_pairs == 2
