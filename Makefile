@@ -1,5 +1,6 @@
 # make book    the environment, then the whole book into _book/index.html
-# make test    the environment, then all tests
+# make test    the environment, then all tests but the longer proofs, of which it runs a sample each
+# make proofs  the environment, then the longer proofs
 # make setup   the environment alone, in .venv/ (the others do this first)
 # make bench   the environment, then the benchmarks
 # make notebooks   the environment, then the Colab notebooks of all chapters
@@ -7,21 +8,24 @@
 #
 # PYTHON=...      which Python makes the environment (3.11 or newer; found by itself otherwise)
 # BOOK_FLAGS=...  passed on to `semanticbm book`, for example --preview
-# TEST_FLAGS=...  passed on to pytest instead of "several files at a time, one thread each"
+# TEST_FLAGS=...  passed on to pytest instead of "a test on each core, one thread each"
 
 SHELL := /bin/sh
 STAMP := .venv/setup.stamp
 TOO_OLD := import sys; sys.exit(sys.version_info < (3, 11))
-TEST_FLAGS ?= -n auto --maxprocesses=4 --dist=loadfile
+TEST_FLAGS ?= -n auto --maxprocesses=4 --dist=worksteal
 export ASKED_PYTHON := $(PYTHON)
 
-.PHONY: always setup book test bench notebooks clean
+.PHONY: always setup book test proofs bench notebooks clean
 
 book: setup
 	.venv/bin/semanticbm book $(BOOK_FLAGS)
 
 test: setup
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(TEST_FLAGS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not long" $(TEST_FLAGS)
+
+proofs: setup
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m long $(TEST_FLAGS)
 
 bench: setup
 	.venv/bin/python tests/benchmarks/run.py

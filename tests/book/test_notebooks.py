@@ -135,7 +135,7 @@ def test_the_committed_notebooks_are_in_step_with_the_chapters():
         assert stored[path] == text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("stem", sorted(path.stem for path in (ROOT / colab.FOLDER).glob("*.ipynb")))
 def test_notebooks_run_from_top_to_bottom(stem):

@@ -109,7 +109,7 @@ def test_classroom_meets_the_bars_ten_queries_at_a_time(classroom):
         assert_meets_the_bars(found, reference, 1e-2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_classroom_meets_the_bars_on_100_queries_x_100_documents(classroom):
     model = compile_bm25(classroom)
     queries, documents = list(classroom.queries.values())[:100], list(classroom.documents)[::4][:100]
