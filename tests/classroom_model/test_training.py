@@ -229,7 +229,6 @@ def test_only_small_matrices_and_the_head_are_trained(trainable):
 RECIPE = training.Recipe(max_steps=2, groups_per_step=2, evaluate_every=1, warmup_steps=0)
 
 
-@pytest.mark.long
 def test_a_killed_run_goes_on_and_its_adapter_loads(folder, tmp_path, monkeypatch):
     seen = []
 
