@@ -1,6 +1,7 @@
 """The trace that README and preface show is real code: it runs, and does what the text says."""
 
 import re
+import runpy
 
 import pytest
 import torch
@@ -15,18 +16,12 @@ def traces(page: str) -> list[str]:
     return [block for block in re.findall(r"^```\{?python\}?\n(.*?)^```", text, re.M | re.S) if ".trace(" in block]
 
 
-def run_block(block: str, model, monkeypatch) -> dict:
-    """The variables of a block that loads the classroom model, given one that is loaded already."""
-    monkeypatch.setattr("semanticbm.ladder.load", lambda name, device="auto": model)
-    variables = {}
-    exec(block, variables)
-    return variables
-
-
 @pytest.mark.parametrize(("page", "name"), [("README.md", "score"), ("index.qmd", "silenced")])
-def test_the_shown_trace_silences_head_5_0(page, name, classroom_model, monkeypatch):
+def test_the_shown_trace_silences_head_5_0(page, name, classroom_model, monkeypatch, tmp_path):
     (block,) = traces(page)
-    shown = run_block(block, classroom_model, monkeypatch)
+    (tmp_path / "shown.py").write_text(block, encoding="utf-8")  # nnsight reads a trace's source from its file
+    monkeypatch.setattr("semanticbm.ladder.load", lambda name, device="auto": classroom_model)
+    shown = runpy.run_path(str(tmp_path / "shown.py"))
 
     def silence(_, given):
         z = given[0].clone()
