@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from semanticbm.builder import pandoc
 from semanticbm.builder.build import all_labels, read_document
@@ -19,7 +20,8 @@ from semanticbm.builder.cells import Cell, cells_of
 from semanticbm.builder.crossref import Label, is_reference, labels_of
 from semanticbm.builder.execute import run_chapters
 from semanticbm.builder.project import Chapter, Project
-from semanticbm.builder.render import CALLOUTS, local_target
+from semanticbm.builder.render import CALLOUTS, WIDGET, local_target
+from semanticbm.builder.traps import trap_problems
 from semanticbm.errors import UserError
 
 CELL_OPTIONS = {"label", "echo", "fig-cap", "fig-alt", "tbl-cap", "code-fold", "output", "warning"}
@@ -29,6 +31,7 @@ _DIV = re.compile(r"^\s*:{3,}\s*(\S.*)$")
 _OUTSIDE_FILE = re.compile(
     r"""<(script|img|iframe|link|source|video)\b[^>]*\b(?:src|href)\s*=\s*["']?(?:https?:)?//""", re.IGNORECASE
 )
+_KNOWN_BLOCK = re.compile(r"\{\s*(#refs|\.callout-(" + "|".join(CALLOUTS) + r")|\." + WIDGET + r")\b")
 _OTHER_ENGINE = re.compile(r"^\{(\w+)\}(.?)")
 
 
@@ -80,10 +83,10 @@ def markup_problems(chapter: Chapter) -> Iterator[str]:
         if "{{<" in line:
             yield place(chapter, "only Quarto knows shortcodes ({{< ... >}}): write plain markdown.", line=number)
         div = _DIV.match(line)
-        if div and not re.match(r"\{\s*(#refs|\.callout-(" + "|".join(CALLOUTS) + r"))\b", div.group(1)):
+        if div and not _KNOWN_BLOCK.match(div.group(1)):
             yield place(
                 chapter,
-                f"the block ::: {div.group(1)} is outside the subset: only callouts ({', '.join(CALLOUTS)}) are.",
+                f"the block ::: {div.group(1)} is outside the subset: only callouts ({', '.join(CALLOUTS)}) and widgets are.",
                 line=number,
             )
 
@@ -104,6 +107,8 @@ def element_problems(chapter: Chapter, document: dict) -> Iterator[str]:
             yield from _raw_problems(chapter, *content)
         elif kind == "Code":
             yield from _inline_problems(chapter, content[1])
+        elif kind == "Div" and WIDGET in content[0][1]:
+            yield from _widget_problems(chapter, dict(content[0][2]).get("file", ""))
     headings = [element for element in pandoc.elements(document["blocks"]) if element["t"] == "Header"]
     if [heading["c"][0] for heading in headings].count(1) != 1:
         yield place(chapter, "a chapter needs exactly one heading of level 1 (# Title {#sec-name}).")
@@ -115,6 +120,16 @@ def _raw_problems(chapter: Chapter, language: str, text: str) -> Iterator[str]:
     elif match := _OUTSIDE_FILE.search(text):
         tag, needle = match.group(1), match.group(0)
         yield place(chapter, f"<{tag}> loads a file from the network: the book must read offline.", needle)
+
+
+def _widget_problems(chapter: Chapter, name: str) -> Iterator[str]:
+    file = chapter.root / name
+    if not name.endswith(".html") or not file.is_file():
+        yield place(chapter, f"a widget needs a file: there is no page {name or '(file=...)'}.", f".{WIDGET}")
+        return
+    if not file.with_suffix(".png").is_file():
+        yield place(chapter, f"{name} has no still picture beside it for print: add {Path(name).stem}.png.", name)
+    yield from _raw_problems(chapter, "html", file.read_text(encoding="utf-8"))
 
 
 def _inline_problems(chapter: Chapter, code: str) -> Iterator[str]:
@@ -184,6 +199,9 @@ def reference_problems(chapter: Chapter, document: dict, labels: dict[str, Label
                 yield place(chapter, f"unresolved reference @{name}: no such label in the book.", f"@{name}")
             elif not is_reference(name) and name not in keys:
                 yield place(chapter, f"unresolved citation @{name}: no such entry in the bibliography.", f"@{name}")
+            elif name.startswith("sec-") and not chapter.number:
+                message = f"@{name} stands in an unnumbered chapter, where Quarto prints a whole title: write a link."
+                yield place(chapter, message, f"@{name}")
 
 
 def _anchors(document: dict) -> set[str]:
@@ -243,6 +261,7 @@ def static_problems(project: Project) -> tuple[list[str], dict[Chapter, list[Cel
     problems = [*chapter_list_problems(project), *problems, *label_problems(documents)]
     for chapter, document in documents.items():
         problems += markup_problems(chapter)
+        problems += [place(chapter, text, line=line) for line, text in trap_problems(chapter.source, document)]
         problems += element_problems(chapter, document)
         problems += cell_problems(chapter, cells[chapter])
         problems += reference_problems(chapter, document, labels, keys)

@@ -3,6 +3,10 @@
 Quarto's rules, so that both builders print the same numbers: figures, tables and equations count from 1 in each chapter
 ("Figure 3.2"), sections of the second level too ("Section 3.2"); appendices use letters; an unnumbered chapter has no
 numbers of its own, and its figures count without a prefix.
+
+One thing differs. Where a reference to a section stands in an unnumbered chapter, Quarto prints number and title
+("1 Counting words"), this preview the number ("Chapter 1"). So `check` refuses such references; a plain link to the
+chapter reads the same in both.
 """
 
 from __future__ import annotations

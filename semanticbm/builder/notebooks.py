@@ -170,6 +170,8 @@ class NotebookWriter:
             self.code_cell(cells.read_cell(block))
         elif render.is_callout(block):
             self.callout(render.callout(block))
+        elif block["t"] == "Div" and render.WIDGET in block["c"][0][1]:
+            self.widget(block)
         elif block["t"] in ("RawBlock", "Div"):
             self.html(block)
         elif any(cells.is_inline_value(element) for element in _elements(block)):
@@ -209,6 +211,14 @@ class NotebookWriter:
             last["source"] += f"\n{page}"
         elif page and not page.startswith('<div id="refs"'):
             self.add_code(f"%%html\n{page}", form=True)
+
+    def widget(self, block: dict) -> None:
+        """An interactive figure from a file: a cell that holds all of it, and its caption."""
+        (_, _, pairs), caption = block["c"]
+        self.flush()
+        page = (self.project.root / dict(pairs)["file"]).read_text(encoding="utf-8")
+        self.add_code(f"%%html\n{page.strip()}", form=True)
+        self.prose += caption
 
     def computed(self, block: dict) -> None:
         """A paragraph with computed values: a cell that prints it."""

@@ -23,7 +23,8 @@ from semanticbm.builder.project import Chapter, Project
 
 FOLD_LINES = 40
 CALLOUTS = {"note": "Note", "tip": "Tip", "warning": "Warning", "important": "Important", "caution": "Caution"}
-COLAB_FILTER = Path("book/theme/colab.lua")
+WIDGET = "widget"
+FILTERS = [Path("book/theme/colab.lua"), Path("book/theme/widget.lua")]
 DROP_REFERENCES = Path(__file__).with_name("theme") / "drop-references.lua"
 _DATA_FRAME = re.compile(r'<table[^>]*(class="dataframe|id="T_)')
 _PYTHON_SOURCE = re.compile(r"(@\w|(def|class) \w+[(:])")
@@ -375,7 +376,7 @@ def render(
     }
     is_references = any(element["t"] == "Div" and element["c"][0][0] == "refs" for element in pandoc.elements(blocks))
     meta = {"nocite": _nocite(keys)} if is_references else {}
-    filters = [path for path in [project.root / COLAB_FILTER] if path.is_file()]
+    filters = [project.root / path for path in FILTERS if (project.root / path).is_file()]
     filters += [] if is_references else [DROP_REFERENCES]
     page = renderer.page
     body = pandoc.to_html({**document, "blocks": blocks, "meta": meta}, project.bibliography, metadata, filters)

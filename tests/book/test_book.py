@@ -34,10 +34,10 @@ BIBLIOGRAPHY = """
   author={Robertson, Stephen and Zaragoza, Hugo}, journal={Foundations and Trends in Information Retrieval}}
 """
 NO_CODE = "# Preface {.unnumbered}\n"
-INDEX = "# Preface {.unnumbered}\n\nSee @sec-one and @sec-more.\n"
+INDEX = "# Preface {.unnumbered}\n\nSee [One](book/01-one.qmd) and [more](book/a1-more.qmd#sec-more).\n"
 ONE = """# One {#sec-one}
 
-Two plus three is `{python} 2 + 3`.
+Two plus three is `{python} 2 + 3`. More is in @sec-more.
 See @fig-line, @tbl-terms, @eq-sum, @sec-part and
 [-@fig-line]. As @robertson2009bm25 say.
 
@@ -127,9 +127,12 @@ def test_numbers_and_references_agree(built):
 
 
 def test_references_to_other_pages_are_links(built):
-    text = page(built, "index.html").replace("\N{NO-BREAK SPACE}", " ")
-    assert re.search(r'<a href="book/01-one.html#sec-one"[^>]*>Chapter 1</a>', text)
-    assert re.search(r'<a href="book/a1-more.html#sec-more"[^>]*>Appendix A</a>', text)
+    text = page(built, "book/01-one.html").replace("\N{NO-BREAK SPACE}", " ")
+    assert re.search(r'<a href="a1-more.html#sec-more"[^>]*>Appendix A</a>', text)
+    preface = page(built, "index.html")
+    assert (
+        '<a href="book/01-one.html">One</a>' in preface and '<a href="book/a1-more.html#sec-more">more</a>' in preface
+    )
 
 
 def test_citations_lead_to_the_page_of_references(built):
@@ -321,6 +324,15 @@ BROKEN = {
     "raw LaTeX": ({"one": ONE + "\n```{=latex}\n\\newpage\n```\n"}, "raw latex is outside the subset"),
     "script from the network": ({"one": ONE + '\n<script src="https://a.org/x.js"></script>\n'}, "must read offline"),
     "front matter": ({"one": "---\nformat: pdf\n---\n" + ONE}, "front matter 'format' is outside the subset"),
+    "reference in an unnumbered chapter": (
+        {"index": "# Preface {.unnumbered}\n\nSee @sec-one.\n"},
+        "index.qmd:3: @sec-one stands in an unnumbered chapter",
+    ),
+    "reference before a full stop": (
+        {"one": ONE + "\nSee\n@sec-part. Then more.\n"},
+        "book/01-one.qmd:33: the line begins",
+    ),
+    "widget without a file": ({"one": ONE + '\n::: {.widget file="w.html"}\nx\n:::\n'}, "there is no page w.html"),
     "two titles": ({"one": ONE + "\n# Another\n"}, "exactly one heading of level 1"),
     "broken link to a file": ({"one": ONE + "\n[x](nowhere.py)\n"}, "broken link: there is no file book/nowhere.py"),
     "broken link to a place": ({"one": ONE + "\n[x](a1-more.qmd#nowhere)\n"}, "a1-more.qmd has no place 'nowhere'"),
