@@ -4,6 +4,9 @@
 # make setup   the environment alone, in .venv/ (the others do this first)
 # make bench   the environment, then the benchmarks
 # make notebooks   the environment, then the Colab notebooks of all chapters
+# make notebooks-proof   runs every notebook from the wheel alone, without a clone; many minutes
+# make colab-kit   dist/colab-kit.zip: wheel, notebooks and a how-to, for a course on Colab without a public repository
+# make compat   the oldest and the newest packages that pyproject.toml allows, each in an environment of its own
 # make clean   remove what was built; the environment stays
 #
 # PYTHON=...      which Python makes the environment (3.11 or newer; found by itself otherwise)
@@ -16,7 +19,7 @@ TOO_OLD := import sys; sys.exit(sys.version_info < (3, 11))
 TEST_FLAGS ?= -n auto --maxprocesses=4 --dist=worksteal
 export ASKED_PYTHON := $(PYTHON)
 
-.PHONY: always setup book test proofs bench notebooks clean
+.PHONY: always setup book test proofs bench notebooks notebooks-proof colab-kit compat clean
 
 book: setup
 	.venv/bin/semanticbm book $(BOOK_FLAGS)
@@ -32,6 +35,15 @@ bench: setup
 
 notebooks: setup
 	.venv/bin/python -m semanticbm.builder.notebooks
+
+notebooks-proof: setup
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/setups/test_notebooks.py
+
+colab-kit: setup
+	.venv/bin/python -m semanticbm.builder.colab_kit
+
+compat: setup
+	.venv/bin/python scripts/compat.py
 
 setup: $(STAMP)
 

@@ -5,8 +5,7 @@ but Python's own library, because it runs before anything is installed. What pip
 terminal gets one line that moves, and after a failure the lines that matter.
 
 Settings of pip that send packages elsewhere (PIP_USER, a target folder, a PYTHONPATH with other packages) are switched
-off here, wherever they are set: each of them leaves a `.venv` without packages. Indexes, proxies and certificates stay as
-they are set.
+off here or refused: each of them leaves a `.venv` without packages. Indexes, proxies and certificates stay as they are.
 
 The other decision is where torch comes from. The build on PyPI for Linux brings several gigabytes of CUDA libraries. They
 are useless without an NVIDIA GPU. So where there is none, this script looks for a CPU build: first among the files that
@@ -59,10 +58,7 @@ def torch_requirement() -> str:
 
 
 def pip_environment() -> dict[str, str]:
-    """The environment for pip: settings that would put packages elsewhere are off, also those of pip's own files.
-
-    An empty value hides the setting of a file and counts as not set; switches need a 0.
-    """
+    """The environment for pip: what would put packages elsewhere is off. A switch of pip's own files is overruled by 0."""
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     return environment | dict.fromkeys(ELSEWHERE, "") | dict.fromkeys(SWITCHES, "0")
 
@@ -70,6 +66,18 @@ def pip_environment() -> dict[str, str]:
 def pip(*arguments: str) -> list[str]:
     """The command that runs the environment's own pip."""
     return [str(PYTHON), "-m", "pip", "--disable-pip-version-check", *arguments]
+
+
+def refuse_settings_that_send_packages_elsewhere() -> None:
+    """Stop if a file of pip's settings names a target folder: no variable overrules that."""
+    listed = subprocess.run(pip("config", "list"), capture_output=True, text=True, env=pip_environment()).stdout
+    for line in listed.splitlines():
+        name = line.partition("=")[0]
+        if not name.startswith(":env:") and name.rpartition(".")[2] in ("target", "prefix", "root"):
+            sys.exit(
+                f"setup: pip's own settings send packages elsewhere: {line}. Take that out (pip config debug shows the "
+                f"file), or run make setup with PIP_CONFIG_FILE={os.devnull}."
+            )
 
 
 def torch_among_local_files() -> str:
@@ -244,6 +252,7 @@ def main() -> None:
     if is_current():
         return
     begin, is_new = time.monotonic(), make_venv()
+    refuse_settings_that_send_packages_elsewhere()
     install()
     STAMP.write_text(f"{time.monotonic() - begin:.0f} s" if is_new else "updated", encoding="utf-8")
     say(f"done. Activate it with: source {VENV.name}/bin/activate")

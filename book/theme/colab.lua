@@ -1,5 +1,5 @@
--- Puts links to the chapter's notebook under its title: the file itself, and Colab if the book has a repository address.
--- Both builders use this filter, so that no chapter types these links.
+-- Puts links to the chapter's notebook under its title: the file itself, and Colab if the book has an address on GitHub: the
+-- one of the settings, else the one on the notebook's own badge. Both builders use this filter.
 
 local function chapter_file(meta)
   if meta["chapter-file"] then return pandoc.utils.stringify(meta["chapter-file"]) end
@@ -9,7 +9,7 @@ local function chapter_file(meta)
   return ""
 end
 
-local function exists(meta, path)
+local function content(meta, path)
   local root = "."
   if meta["project-root"] then
     root = pandoc.utils.stringify(meta["project-root"])
@@ -17,21 +17,23 @@ local function exists(meta, path)
     root = quarto.project.directory
   end
   local file = io.open(root .. "/" .. path, "r")
-  if file then file:close() end
-  return file ~= nil
+  if not file then return nil end
+  local text = file:read("a")
+  file:close()
+  return text
 end
 
 local function notebook_links(meta)
   local stem = chapter_file(meta):match("^book/([^/]+)%.qmd$")
   local notebook = stem and ("book/colab/" .. stem .. ".ipynb")
-  if not notebook or not exists(meta, notebook) then return nil end
+  local text = notebook and content(meta, notebook)
+  if not text then return nil end
   local links = '<a href="colab/' .. stem .. '.ipynb" download>Notebook of this chapter</a>'
+  local colab = text:match("https://colab%.research%.google%.com/github/[%w%-%._/]+%.ipynb")
   local repository = meta["repository"] and pandoc.utils.stringify(meta["repository"]) or ""
-  local owner_and_name = repository:match("^https://github%.com/([^/]+/[^/]+)$")
-  if owner_and_name then
-    links = '<a href="https://colab.research.google.com/github/' .. owner_and_name .. '/blob/main/' .. notebook ..
-      '">Open in Colab</a>' .. links
-  end
+  local name = repository:match("^https://github%.com/([^/]+/[^/]+)$")
+  if name then colab = "https://colab.research.google.com/github/" .. name .. "/blob/main/" .. notebook end
+  if colab then links = '<a href="' .. colab .. '">Open in Colab</a>' .. links end
   return pandoc.RawBlock("html", '<div class="notebook-links">' .. links .. '</div>')
 end
 

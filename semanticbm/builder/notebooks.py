@@ -5,8 +5,8 @@ notebook cannot drift apart. The output is deterministic: same chapters, same by
 
 What becomes what: prose becomes markdown cells, with numbers for cross-references and citations in words; code cells
 keep their code; a paragraph that holds computed values becomes a small code cell that prints it; an interactive
-figure becomes an HTML cell. The first cells install the library without touching the torch that the machine has, run
-`semanticbm doctor`, and pick the model.
+figure becomes an HTML cell. The first cell installs the library from wherever it can be had (`colab/first_cell.py`), without
+touching the torch that the machine has, and shows what `semanticbm doctor` finds; the second picks the model.
 
 When it misleads: prose speaks of the classroom model. On a machine with a GPU and the model hub the notebook runs
 `minilm-l12` instead, so there the numbers in the outputs are another model's.
@@ -23,27 +23,13 @@ from pathlib import Path
 
 import nbformat
 
+from semanticbm.builder.repository import github_name
+
 FOLDER = Path("book/colab")
 _LOAD_CLASSROOM = re.compile(r"""\bload\((["'])classroom\1""")
 _VALUE_MARK = "\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}{}\N{MATHEMATICAL RIGHT WHITE SQUARE BRACKET}"
 
-SETUP = """\
-#@title Install the library (keeps the torch that is here) and check it
-import importlib.util, os, subprocess, sys
-from importlib.metadata import version
-
-REPOSITORY = "{repository}"
-if importlib.util.find_spec("semanticbm") is None:
-    assert REPOSITORY, "This notebook does not know the project's address: clone the project and run it there."
-    subprocess.run(["git", "clone", "--quiet", "--depth", "1", REPOSITORY, "semanticbm-book"], check=True)
-    os.chdir("semanticbm-book")
-    with open("keep.txt", "w") as keep:  # pip must not change these
-        keep.writelines(f"{{name}}=={{version(name)}}\\n" for name in ("torch", "numpy"))
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--constraint", "keep.txt",
-                    "--editable", ".[offline]"], check=True)
-    sys.path.insert(0, os.getcwd())
-
-print(subprocess.run([sys.executable, "-m", "semanticbm", "doctor"], capture_output=True, text=True).stdout)"""
+FIRST_CELL = Path(__file__).with_name("colab") / "first_cell.py"
 
 PICK = """\
 from semanticbm.builder.notebooks import pick_model
@@ -111,7 +97,7 @@ class NotebookWriter:
         from semanticbm.builder.crossref import resolve
 
         self.add_markdown(self.heading())
-        self.add_code(SETUP.format(repository=self.project.repository), form=True)
+        self.add_code(first_cell(self.project.repository), form=True)
         self.add_code(PICK)
         for block in resolve(self.document["blocks"], self.chapter, self.labels):
             self.block(block)
@@ -129,7 +115,7 @@ class NotebookWriter:
     def heading(self) -> str:
         """The first cell: what this is, and the link to Colab."""
         text = f"Notebook of *{self.project.title}*, made from `{self.chapter.path}`. Run the cells from top to bottom."
-        name = repository_name(self.project.repository)
+        name = github_name(self.project.repository)
         if not name:
             return text
         address = f"https://colab.research.google.com/github/{name}/blob/main/{FOLDER}/{self.chapter.path.stem}.ipynb"
@@ -293,16 +279,16 @@ def _elements(node) -> Iterator[dict]:
     return elements(node)
 
 
+def first_cell(repository: str) -> str:
+    """The code of the first cell: it installs the library from wherever it can be had, beginning with `repository`."""
+    code = FIRST_CELL.read_text(encoding="utf-8").strip()
+    return code.replace('REPOSITORY = ""', f"REPOSITORY = {json.dumps(repository)}")
+
+
 def _literal(text: str) -> str:
     """A readable Python literal for a paragraph."""
     raw = f'r"""{text}"""'
     return raw if '"""' not in text and not text.endswith(('"', "\\")) else repr(text)
-
-
-def repository_name(address: str) -> str:
-    """Owner and name from a GitHub address; "" for anything else."""
-    match = re.match(r"^https://github\.com/([^/]+/[^/]+?)(\.git)?/?$", address)
-    return match.group(1) if match else ""
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from semanticbm.builder.repository import origin, web_address
 from semanticbm.errors import UserError
 
 _FIRST_HEADING = re.compile(r"^# +(.+?)\s*(\{[^}]*\})?\s*$", re.MULTILINE)
@@ -115,5 +116,5 @@ def read_project(root: Path | None = None) -> Project:
         book.get("subtitle", ""),
         chapters,
         root / settings.get("bibliography", "references.bib"),
-        settings.get("repository") or "",
+        web_address(str(settings.get("repository") or "")) or origin(root),
     )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from semanticbm.files import write_text
+
 SOURCES = """| data | what | terms |
 |---|---|---|
 | TREC Deep Learning 2019/20 judgements on MS MARCO passages | 29 queries for training, 8 for validation, 30 held out | MS MARCO: research, non-commercial |
@@ -90,3 +92,25 @@ def write_card(folder: Path, report: dict) -> None:
     """Write README.md beside an adapter."""
     about = json.loads((folder / "semanticbm.json").read_text(encoding="utf-8"))
     (folder / "README.md").write_text(card(about, report), encoding="utf-8")
+
+
+PROBE = {
+    "query": "how do dogs bark",
+    "documents": [
+        "Dogs bark to warn others and to greet their owners.",
+        "The bark of a tree protects it from insects.",
+        "Interest rates rose again in May.",
+    ],
+}
+
+
+def write_probe(folder: Path) -> None:
+    """Score three pairs with an adapter on the CPU and note them in its semanticbm.json, for `semanticbm doctor`."""
+    from semanticbm.ladder import load
+
+    file = folder / "semanticbm.json"
+    scores = load(str(folder), "cpu").score(PROBE["query"], PROBE["documents"])
+    about = json.loads(file.read_text(encoding="utf-8")) | {
+        "probe": {**PROBE, "scores": [float(one) for one in scores]}
+    }
+    write_text(file, json.dumps(about, indent=1))

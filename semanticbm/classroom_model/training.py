@@ -321,11 +321,12 @@ def export(model: TrainableCrossEncoder, folder: Path, recipe: Recipe, hashes: d
 
 def train_and_examine(folder: Path, data: Path, recipe: Recipe, examine_it: bool = True) -> None:
     """Train (or resume), then measure the adapter on queries it has never seen; writes examination.json beside it."""
-    from semanticbm.classroom_model.card import write_card
+    from semanticbm.classroom_model.card import write_card, write_probe
     from semanticbm.classroom_model.examination import examine
     from semanticbm.ladder import load
 
     adapter = train(folder, data, recipe)
+    write_probe(adapter)
     print(f"adapter written to {adapter}")
     if examine_it:
         report = examine(load(str(adapter)), data)

@@ -28,11 +28,11 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
 
 
 @app.command(epilog="Example: `semanticbm doctor`")
-def doctor() -> None:
-    """Check this installation: versions, memory, GPU, the classroom model, the model hub."""
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="print the findings as JSON")] = False) -> None:
+    """Check this installation, a line each: OK, WARN or FAIL, and what to do. Exit code 1 if anything fails."""
     from semanticbm.commands.doctor import run_checks
 
-    raise typer.Exit(run_checks())
+    raise typer.Exit(run_checks(as_json))
 
 
 @app.command(epilog='Example: `semanticbm score "river bank" "The bank of the stream is steep." "Banks lend money."`')
