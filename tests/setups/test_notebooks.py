@@ -1,4 +1,4 @@
-"""The notebooks from top to bottom with nothing but the wheel: no clone, an empty folder. All of them: `make notebooks-proof`."""
+"""The notebooks from top to bottom with nothing but the wheel: no clone, no files. All of them: `make notebooks-proof`."""
 
 import json
 from pathlib import Path
