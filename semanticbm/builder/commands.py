@@ -13,6 +13,7 @@ from semanticbm.builder.project import Project, find_root, read_project
 
 DAY = 24 * 3600.0
 INSTALL_SECONDS = 300
+QUARTO_PACKAGE = "quarto-cli==1.10.19"
 
 
 def say(message: str) -> None:
@@ -35,7 +36,7 @@ def _failed_lately(stamp: Path) -> bool:
 
 
 def install_quarto(project: Project) -> str | None:
-    """Try to install Quarto with pip; None if that fails, which is then remembered for a day.
+    """Try to install Quarto with pip, in a fixed version; None if that fails, which is then remembered for a day.
 
     The package quarto-cli on PyPI holds no program: while it is installed it downloads one from GitHub. Where GitHub
     is out of reach it ends with "ValueError: nothing to open", which says nothing about the cause.
@@ -47,8 +48,11 @@ def install_quarto(project: Project) -> str | None:
             f"(delete {stamp.relative_to(project.root)} to try)."
         )
         return None
-    say("Quarto is not installed; trying pip install quarto-cli (this may fail, the book is built anyway)")
-    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "quarto-cli"]
+    say(
+        f"Quarto is not installed; trying pip install {QUARTO_PACKAGE}, which downloads a program from GitHub (this may "
+        "fail, the book is built anyway; BOOK_FLAGS=--preview leaves it out)"
+    )
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", QUARTO_PACKAGE]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS)
         said = (done.stdout + done.stderr).strip()

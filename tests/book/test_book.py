@@ -433,7 +433,7 @@ def test_a_blocked_download_of_quarto_is_said_plainly_and_not_tried_twice(empty_
     assert commands.install_quarto(empty_book) is None
     assert "downloaded from GitHub, and that download is not possible here" in capsys.readouterr().out
     assert commands.install_quarto(empty_book) is None
-    assert len(calls) == 1 and calls[0][-1] == "quarto-cli"
+    assert len(calls) == 1 and calls[0][-1] == "quarto-cli==1.10.19"
     assert "not trying again" in capsys.readouterr().out
     stamp = empty_book.cache / "quarto-failed"
     os.utime(stamp, (0, 0))
