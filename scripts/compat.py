@@ -1,8 +1,8 @@
 """Try the oldest and the newest packages that pyproject.toml allows: `make compat`.
 
 Two environments in .cache/compat/: in `lowest` every package that pyproject.toml names has the lowest version that its range
-allows, in `newest` the newest. In each the tests of the library run. The outcome goes to book/results/compat.json, which
-the appendix on set-ups shows.
+and the other packages allow, in `newest` the newest; uv works out which these are, pip installs them. In each the tests of
+the library run. The outcome goes to book/results/compat.json, which the appendix on set-ups shows.
 
     --only lowest|newest    one of the two
     --torch VERSION         this torch in both, when the others cannot be had (torch is large)
@@ -44,27 +44,34 @@ def requirements(extras: tuple[str, ...] = EXTRAS) -> list[Requirement]:
     return [Requirement(line) for line in lines]
 
 
-def lowest(requirement: Requirement) -> str:
-    """The requirement with the lowest version that its range allows: "torch>=2.4" becomes "torch==2.4"."""
-    bound = next(one.version for one in requirement.specifier if one.operator in (">=", "=="))
-    return f"{requirement.name}=={bound}"
-
-
-def wanted(kind: str, torch: str) -> list[str]:
-    """What pip gets for an environment: pinned to the lowest version, or the ranges as they are."""
-    chosen = [lowest(one) if kind == "lowest" else str(one) for one in requirements()]
-    return [f"torch=={torch}" if torch and Requirement(one).name == "torch" else one for one in chosen]
+def resolve(kind: str, torch: str) -> Path:
+    """A file of constraints with the versions for an environment; `torch`: this version instead of the resolved one."""
+    file = FOLDER / f"{kind}.txt"
+    resolution = "lowest-direct" if kind == "lowest" else "highest"
+    extras = [part for name in EXTRAS for part in ("--extra", name)]
+    command = [sys.executable, "-m", "uv", "pip", "compile", str(ROOT / "pyproject.toml"), *extras]
+    command += ["--resolution", resolution, "--no-header", "--no-annotate", "--quiet", "--output-file", str(file)]
+    file.unlink(missing_ok=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"compat: no versions fit together for {kind}: {done.stderr.strip()[-600:]}")
+    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = [f"torch=={torch}" if torch and line.startswith("torch==") else line for line in lines]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
 
 
 def make_environment(kind: str, torch: str) -> tuple[Path, str]:
     """A fresh environment: its Python, and "" or the reason why it could not be made."""
-    folder = FOLDER / kind
+    constraints, folder = resolve(kind, torch), FOLDER / kind
     venv.create(folder, with_pip=True, clear=True, symlinks=True)
     python = folder / "bin" / "python"
-    command = [str(python), "-m", "pip", "install", "--quiet", "--upgrade", *torch_options(), *wanted(kind, torch)]
+    names = [one.name for one in requirements()]
+    options = ["--quiet", "--constraint", str(constraints), *torch_options()]
+    command = [str(python), "-m", "pip", "install", *options, *names]
     done = subprocess.run(command, capture_output=True, text=True, env=pip_environment())
     (FOLDER / f"{kind}.log").write_text(done.stdout + done.stderr, encoding="utf-8")
-    errors = [line for line in done.stderr.splitlines() if "ERROR" in line or "conflict" in line]
+    errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR") and "Ignored the" not in line]
     return python, "" if done.returncode == 0 else " ".join(errors)[:400] or "pip failed"
 
 
