@@ -29,7 +29,9 @@ def with_kernel(installed, tmp_path_factory):
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("stem", [pytest.param(stem, marks=[] if stem == SAMPLE else pytest.mark.long) for stem in STEMS])
+@pytest.mark.parametrize(
+    "stem", [pytest.param(stem, marks=[] if stem == SAMPLE else pytest.mark.long) for stem in STEMS]
+)
 def test_notebooks_run_from_the_wheel_alone(with_kernel, tmp_path, stem):
     target = tmp_path / "run.ipynb"
     source = ROOT / "book" / "colab" / f"{stem}.ipynb"
