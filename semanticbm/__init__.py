@@ -1,7 +1,11 @@
 """semanticbm: how a neural re-ranker computes a semantic BM25, in code small enough to read.
 
-The modules stand in the order in which the book needs them: collection, bm25, cross_encoder, compiled, diagnostics,
-patching, path_patching, matching, idf, scoring_heads, semantic_bm, evaluation, plots, explain, reproduce.
+The modules at the top are what the book teaches, one idea each, in the order of its chapters:
+
+1. collection, bm25, evaluation; 2. bert, cross_encoder, ladder, retrieval; 3. compiled, head_as_bm25;
+4. patching, path_patching; 5. heads, attention, diagnostics, matching; 6. idf; 7. scoring_heads; 8. semantic_bm, ablation.
+
+What only runs the book lives in rooms beside them: plots, study, classroom_model, grading, builder, commands.
 Names are imported on first use, so that `import semanticbm` is quick.
 """
 
@@ -17,7 +21,7 @@ _HOMES = {
     "CrossEncoder": "cross_encoder",
     "load": "ladder",
     "compile_bm25": "compiled",
-    "compile_distracted": "planted",
+    "plant_circuit": "study.planted",
     "direct_effects": "path_patching",
     "matching_scores": "matching",
     "u0": "idf",

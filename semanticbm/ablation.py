@@ -9,7 +9,7 @@ inputs that they never saw; the mean keeps the usual level. What is usual differ
 document, so each of these four *roles* has its own mean.
 
 - Are the found heads needed? Ablate them, and compare with ablating as many others of the same layers (`other_draws`).
-- Are they enough? Ablate all others (`complement`) and look whether the order of the documents stays.
+- Are they enough? Ablate all others (`other_heads`) and look whether the order of the documents stays.
 
 **Blocked attention** (`block_attention`) forbids some positions to look at others, in all layers: the entries are
 removed before the softmax, so the rest of the row still adds up to 1. With rows "cls" and columns "document" [CLS] sees
@@ -25,12 +25,11 @@ inputs it never saw: failing then says little about the heads that were left.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from semanticbm.bert import layers, self_attention, z_projection
 from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, check_pairs
@@ -42,8 +41,7 @@ TOKEN_ROLES = ("cls", "query", "sep", "document")
 PADDING = -1  # the role of a padding token
 SIDES = ("cls", "query", "document")
 
-# --------------------------------------------------------------------------------------------------------------------
-# Which position is what
+# ---- Which position is what ----------------------------------------------------------------------------------------
 
 
 def token_roles(encoding: Encoding) -> Tensor:
@@ -69,27 +67,16 @@ def side(encoding: Encoding, name: str) -> Tensor:
     return sides[name] & encoding.attention_mask.bool()
 
 
-def _batches(
-    model: CrossEncoder, pairs: Iterable[Pair], batch_size: int, label: str
-) -> Iterator[tuple[list[int], Encoding]]:
-    """Encoded batches with the places of their pairs, long pairs first; with a `label`, a progress bar."""
-    pairs = check_pairs(pairs)
-    order = sorted(range(len(pairs)), key=lambda place: -len(pairs[place][0]) - len(pairs[place][1]))
-    for start in tqdm(range(0, len(pairs), batch_size), desc=label, disable=not label, leave=False):
-        places = order[start : start + batch_size]
-        yield places, model.encode([pairs[place] for place in places])
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Mean ablation
+# ---- Mean ablation -------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def role_means(model: CrossEncoder, pairs: Iterable[Pair], batch_size: int = 32, progress: bool = False) -> Tensor:
+def role_means(model: CrossEncoder, pairs: Iterable[Pair], progress: bool = False) -> Tensor:
     """Mean z of each layer and role over all positions of all pairs: float [layer, role, head * d_head]."""
     total = torch.zeros(model.n_layers, len(TOKEN_ROLES), model.d_model, dtype=torch.float64, device=model.device)
     count = torch.zeros(len(TOKEN_ROLES), dtype=torch.float64, device=model.device)
-    for _, encoding in _batches(model, pairs, batch_size, f"means, {model.name}" if progress else ""):
+    label = f"means, {model.name}" if progress else ""
+    for _, encoding in model.batches(check_pairs(pairs), label=label, longest_first=True):
         roles = token_roles(encoding)
         member = torch.stack([roles == role for role in range(len(TOKEN_ROLES))]).double()
         count += member.sum((1, 2))
@@ -149,13 +136,13 @@ def mean_ablation(
     """
     heads_by_layer = _by_layer(model, heads, means)
     scores = np.empty(len(pairs))
-    for places, encoding in _batches(model, pairs, batch_size, f"ablation, {model.name}" if progress else ""):
+    label = f"ablation, {model.name}" if progress else ""
+    for places, encoding in model.batches(check_pairs(pairs), batch_size, label, longest_first=True):
         scores[places] = to_numpy(ablated_scores(model, encoding, heads_by_layer, means))
     return scores
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Blocked attention
+# ---- Blocked attention ---------------------------------------------------------------------------------------------
 
 
 def blocked_entries(encoding: Encoding, rows: str, columns: str) -> Tensor:
@@ -182,15 +169,11 @@ def blocked_scores(model: CrossEncoder, encoding: Encoding, blocked: Tensor) -> 
 
 
 def block_attention(
-    model: CrossEncoder,
-    pairs: Sequence[Pair],
-    rows: str = "cls",
-    columns: str = "document",
-    batch_size: int = 32,
-    progress: bool = False,
+    model: CrossEncoder, pairs: Sequence[Pair], rows: str = "cls", columns: str = "document", progress: bool = False
 ) -> np.ndarray:
     """Scores without the attention from side `rows` to side `columns`, in all layers and heads: float [pair]."""
     scores = np.empty(len(pairs))
-    for places, encoding in _batches(model, pairs, batch_size, f"{rows} to {columns} blocked" if progress else ""):
+    label = f"{rows} to {columns} blocked" if progress else ""
+    for places, encoding in model.batches(check_pairs(pairs), label=label, longest_first=True):
         scores[places] = to_numpy(blocked_scores(model, encoding, blocked_entries(encoding, rows, columns)))
     return scores

@@ -41,12 +41,8 @@ class PairAttention:
 def attention_patterns(
     model: CrossEncoder, pairs: Sequence[Pair], batch_size: int = 16, label: str = ""
 ) -> Iterator[PairAttention]:
-    """Attention of each pair, in order, from one forward pass a batch. With a `label`, a progress bar."""
-    from tqdm.auto import tqdm
-
-    starts = range(0, len(pairs), batch_size)
-    for start in tqdm(starts, desc=label, disable=not label, leave=False):
-        encoding = model.encode(pairs[start : start + batch_size])
+    """Attention of each pair, in order, from one forward pass a batch. With a `label`, a progress bar (chapter 5)."""
+    for _, encoding in model.batches(pairs, batch_size, label):
         output = model.hf(**encoding.inputs, output_attentions=True)
         patterns = torch.stack(output.attentions, dim=1).cpu().numpy()  # [batch, layer, head, query, key]
         for row, length in enumerate(encoding.lengths.tolist()):
@@ -61,19 +57,38 @@ def attention_patterns(
 
 
 def mass_on_document(pattern: PairAttention) -> np.ndarray:
-    """MS of one pair: float [layer, head, query piece]."""
+    """MS of one pair: float [layer, head, query piece] (chapter 5, eq-matching-score)."""
     return pattern.weights[:, :, pattern.query, pattern.document].sum(axis=-1)
 
 
 def rows_of_word(pattern: PairAttention, query_words: Sequence[str], word: str) -> np.ndarray:
-    """Positions of the pieces of a query word (at all its places in the query): int [piece]."""
+    """Positions of the pieces of a query word (at all its places in the query): int [piece] (chapter 5)."""
     positions = range(pattern.query.start, pattern.query.stop)
     rows = [position for position in positions if query_words[pattern.word_ids[position]] == word]
     return np.array(rows, dtype=int)
 
 
-def cls_row(pattern: PairAttention) -> PairAttention:
-    """The same with the [CLS] row alone, which is much smaller: weights float [layer, head, position]."""
-    return PairAttention(
-        pattern.weights[:, :, 0].copy(), pattern.ids, pattern.query, pattern.document, pattern.word_ids, pattern.score
+@dataclass(frozen=True)
+class ClsAttention:
+    """What [CLS] looks at on one pair, in all heads.
+
+    `to_query`: float [layer, head, query piece]. `on_query`, `on_document`: float [layer, head], the sums over the
+    pieces of each text; what is missing to 1 goes to [CLS] and [SEP]. `word_ids`: int [query piece], the query word.
+    """
+
+    to_query: np.ndarray
+    on_query: np.ndarray
+    on_document: np.ndarray
+    word_ids: np.ndarray
+
+
+def cls_row(pattern: PairAttention) -> ClsAttention:
+    """The row of [CLS] in each head, cut to the texts (chapter 7)."""
+    row = pattern.weights[:, :, 0]
+    to_query = row[:, :, pattern.query].copy()  # a copy, so that the whole pattern can be forgotten
+    return ClsAttention(
+        to_query,
+        to_query.sum(axis=-1),
+        row[:, :, pattern.document].sum(axis=-1),
+        np.array(pattern.word_ids[pattern.query]),
     )

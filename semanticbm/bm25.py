@@ -44,16 +44,17 @@ from semanticbm.collection import words
 from semanticbm.errors import UserError
 
 Idf = Callable[[np.ndarray, int], np.ndarray]
+RANK_BM25_EPSILON = 0.25  # share of the mean IDF
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# The three ideas, one function each
+# ---- The three ideas, one function each ----------------------------------------------------------------------------
 
 
 def length_norm(length, avgdl: float, b: float = 0.75):
     """How long a document counts, 1 at the mean length: 1 - b + b |d| / avgdl (Robertson and Zaragoza 2009).
 
     `length`: |d| in words, a number or an array; the result has its shape.
+    Chapter 1, eq-tf-factor.
     """
     return 1 - b + b * np.asarray(length, dtype=float) / avgdl
 
@@ -70,35 +71,41 @@ def tf_factor(tf, length, avgdl: float, k1: float = 1.2, b: float = 0.75):
 
 
 def lucene_idf(document_frequency, n_documents: int) -> np.ndarray:
-    """ln(1 + (N - n + 0.5) / (n + 0.5)) for words in n of N documents: always positive. Takes and gives [word]."""
+    """ln(1 + (N - n + 0.5) / (n + 0.5)) for words in n of N documents: always positive. Takes and gives [word].
+
+    Chapter 1, eq-idf.
+    """
     n = np.asarray(document_frequency, dtype=float)
     return np.log1p((n_documents - n + 0.5) / (n + 0.5))
 
 
 def robertson_idf(document_frequency, n_documents: int) -> np.ndarray:
-    """ln((N - n + 0.5) / (n + 0.5)): 0 for a word in half of the documents, negative beyond. Takes and gives [word]."""
+    """ln((N - n + 0.5) / (n + 0.5)): 0 for a word in half of the documents, negative beyond. Takes and gives [word].
+
+    Chapter 1.
+    """
     n = np.asarray(document_frequency, dtype=float)
     return np.log((n_documents - n + 0.5) / (n + 0.5))
 
 
-def rank_bm25_idf(document_frequency, n_documents: int, epsilon: float = 0.25) -> np.ndarray:
+def rank_bm25_idf(document_frequency, n_documents: int) -> np.ndarray:
     """Robertson's IDF as rank-bm25's `BM25Okapi` mends it: negative values become epsilon times the mean of all values.
 
     The mean is over the words given, so give the whole vocabulary. If the mean is negative, so is the mended value.
+    Chapter 1.
     """
     values = robertson_idf(document_frequency, n_documents)
-    return np.where(values < 0, epsilon * values.mean(), values)
+    return np.where(values < 0, RANK_BM25_EPSILON * values.mean(), values)
 
 
 idf = lucene_idf  # the default of this library
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# A collection, indexed
+# ---- A collection, indexed -----------------------------------------------------------------------------------------
 
 
 def check_parameters(k1: float, b: float) -> None:
-    """Raise `UserError` unless k1 is finite and not negative and b is between 0 and 1."""
+    """Raise `UserError` unless k1 is finite and not negative and b is between 0 and 1 (chapter 1)."""
     if not (np.isfinite(k1) and k1 >= 0):
         raise UserError(f"k1 = {k1}: it must be 0 or more; 1.2 is usual.")
     if not 0 <= b <= 1:
@@ -164,14 +171,10 @@ class BM25:
 def _ids_and_texts(documents: Sequence[str] | Mapping[str, str]) -> tuple[list, list[str]]:
     if isinstance(documents, str):
         raise UserError("documents is one text: pass a list of texts or {id: text}.")
-    ids, texts = (
-        (list(documents), list(documents.values()))
-        if isinstance(documents, Mapping)
-        else (list(range(len(documents))), list(documents))
-    )
-    if not texts:
+    if not documents:
         raise UserError("no documents: BM25 needs at least one.")
-    return ids, texts
+    by_id = documents if isinstance(documents, Mapping) else dict(enumerate(documents))
+    return list(by_id), list(by_id.values())
 
 
 def _query_words(query: str) -> list[str]:

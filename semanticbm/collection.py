@@ -22,8 +22,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,36 +77,23 @@ class Collection:
             if any(grade > 0 for grade in self.judgements.get(query_id, {}).values())
         }
 
-    def statistics(self) -> dict[str, float]:
-        """Counts and lengths, in words, that describe the collection."""
-        lengths = [len(words(text)) for text in self.documents.values()]
-        grades = Counter(grade for row in self.judgements.values() for grade in row.values())
-        return {
-            "documents": len(self.documents),
-            "queries": len(self.queries),
-            "synonym queries": sum(kind == "synonym" for kind in self.query_kinds.values()),
-            "topics": len(set(self.topics.values())),
-            "judgements": sum(grades.values()),
-            **{f"grade {grade}": grades[grade] for grade in sorted(grades)},
-            "mean document length": sum(lengths) / len(lengths),
-            "vocabulary": len({word for text in self.documents.values() for word in words(text)}),
-        }
-
 
 _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 
 
 def words(text: str) -> list[str]:
-    """Split a text into lower-case words: letters and digits, with an inner apostrophe. No stemming, no stop words."""
+    """Split a text into lower-case words: letters and digits, with an inner apostrophe. No stemming, no stop words.
+
+    Chapter 1.
+    """
     return _WORD.findall(text.lower())
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Reading files
+# ---- Reading files -------------------------------------------------------------------------------------------------
 
 
 def read_jsonl(path: Path) -> Iterator[dict]:
-    """Yield the objects of a JSON Lines file; name file and line if one cannot be read."""
+    """Yield the objects of a JSON Lines file; name file and line if one cannot be read (chapter 1)."""
     try:
         handle = open(path, encoding="utf-8")  # noqa: SIM115 (closed by the with below; only opening may fail here)
     except OSError as error:
@@ -156,15 +142,15 @@ def _tsv_judgements(path: Path) -> dict[str, dict[str, int]]:
     return judgements
 
 
-def _trec_judgements(path: Path) -> dict[str, dict[str, int]]:
+def _by_query(rows: Iterable) -> dict[str, dict[str, int]]:
+    """Judgements as ir_measures and ir_datasets give them, one row each: {query id: {document id: grade}}."""
     judgements: dict[str, dict[str, int]] = {}
-    for row in ir_measures.read_trec_qrels(str(path)):
+    for row in rows:
         judgements.setdefault(row.query_id, {})[row.doc_id] = row.relevance
     return judgements
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# The kinds
+# ---- The kinds -----------------------------------------------------------------------------------------------------
 
 
 def _load_classroom() -> Collection:
@@ -176,7 +162,7 @@ def _load_classroom() -> Collection:
         "classroom",
         documents,
         queries,
-        _trec_judgements(folder / "qrels.txt"),
+        _by_query(ir_measures.read_trec_qrels(str(folder / "qrels.txt"))),
         synonyms,
         {identifier: about["kind"] for identifier, about in about_queries.items()},
         {identifier: about["topic"] for identifier, about in about_documents.items()},
@@ -192,7 +178,7 @@ def _load_folder(folder: Path) -> Collection:
 
 
 def _load_ir_datasets(name: str) -> Collection:
-    import ir_datasets
+    import ir_datasets  # here, because it takes a second, and only ids of its own need it
 
     try:
         dataset = ir_datasets.load(name)
@@ -206,9 +192,7 @@ def _load_ir_datasets(name: str) -> Collection:
             "for example beir/scifact/test."
         )
     try:
-        judgements: dict[str, dict[str, int]] = {}
-        for row in dataset.qrels_iter():
-            judgements.setdefault(row.query_id, {})[row.doc_id] = row.relevance
+        judgements = _by_query(dataset.qrels_iter())
         documents = {row.doc_id: row.default_text() for row in dataset.docs_iter()}
         queries = {row.query_id: row.default_text() for row in dataset.queries_iter()}
     except (OSError, RuntimeError) as error:
@@ -220,7 +204,7 @@ def _load_ir_datasets(name: str) -> Collection:
 
 
 def load_collection(name: str = "classroom") -> Collection:
-    """Load a collection: "classroom", a folder in BEIR's layout, or an ir_datasets id.
+    """Load a collection: "classroom", a folder in BEIR's layout, or an ir_datasets id (chapter 1).
 
     Raises `UserError` if the name is unknown, a file is damaged, an id is not unique, or a judgement names something
     that does not exist.

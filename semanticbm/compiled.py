@@ -62,7 +62,7 @@ g occurrences: tf becomes the *soft tf* = occurrences + g times occurrences of s
 
 When it misleads: that BM25 can be written so does not say that training finds it. It is a hypothesis with a shape
 (logits, sink, IDF weights) that can be looked for in a trained model; `semanticbm.head_as_bm25` does that.
-The IDF sits in the keys of head 1.0, not in the embedding, so U0 of this model means nothing; `semanticbm.planted`
+The IDF sits in the keys of head 1.0, not in the embedding, so U0 of this model means nothing; `semanticbm.study.planted`
 plants it there.
 """
 
@@ -79,17 +79,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from semanticbm.bert import (
-    classifier,
-    layers,
-    mlp_input,
-    mlp_projection,
-    pooler_projection,
-    self_attention,
-    type_embeddings,
-    word_embeddings,
-    z_projection,
-)
+from semanticbm import bert
 from semanticbm.bm25 import BM25, check_parameters
 from semanticbm.collection import Collection, words
 from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, check_pairs
@@ -117,8 +107,7 @@ class UnknownWordWarning(UserWarning):
     """A query word has no identity in a compiled model, and the document does not contain it: it adds 0."""
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# The mathematics
+# ---- The mathematics -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -137,6 +126,7 @@ def match_logits(k1: float, b: float, avgdl: float) -> MatchLogits:
     """Logits for given k1 and b: beta = ln(1 + avgdl / (k1 b)), sink = ln(avgdl (1 - b) / b), cut at +-40.
 
     At b = 0 both are infinite, but their difference is -ln k1: the sink is cut, and beta follows it.
+    Chapter 3, eq-logits.
     """
     check_parameters(k1, b)
     sink = CUT if b == 0 else -CUT if b == 1 else float(np.clip(log(avgdl * (1 - b) / b), -CUT, CUT))
@@ -146,7 +136,10 @@ def match_logits(k1: float, b: float, avgdl: float) -> MatchLogits:
 
 
 def synonym_matrix(vocabulary: list[str], synonyms: dict[str, list[str]], weight: float) -> np.ndarray:
-    """What a document word counts for a query word: 1 for itself, `weight` for a synonym, else 0. [word, word]."""
+    """What a document word counts for a query word: 1 for itself, `weight` for a synonym, else 0. [word, word].
+
+    Chapter 3.
+    """
     number = {word: place for place, word in enumerate(vocabulary)}
     counts_as = np.eye(len(vocabulary))
     for word, others in synonyms.items():
@@ -156,12 +149,14 @@ def synonym_matrix(vocabulary: list[str], synonyms: dict[str, list[str]], weight
     return counts_as
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# The tokenizer: words, not pieces
+# ---- The tokenizer: words, not pieces ------------------------------------------------------------------------------
 
 
 def build_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
-    """A fast tokenizer whose tokens are `collection.words`; all words outside `vocabulary` become [OTHER]."""
+    """A fast tokenizer whose tokens are `collection.words`; all words outside `vocabulary` become [OTHER].
+
+    Chapter 3.
+    """
     ids = {token: number for number, token in enumerate([*SPECIAL_TOKENS, *vocabulary])}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[OTHER]"))
     tokenizer.normalizer = normalizers.Lowercase()
@@ -201,34 +196,29 @@ class CompiledCrossEncoder(CrossEncoder):
 
 
 def report_unknown_words(pairs: list[Pair], known: set[str]) -> None:
-    """Refuse pairs that a compiled model would score wrongly; warn of query words that add nothing.
+    """Refuse pairs that a compiled model would score wrongly; warn of query words that add nothing (chapter 3).
 
     A query word without an identity adds 0. That is right if the document does not contain it (a warning), and wrong if
     it does (a `UserError`).
     """
     unknown: set[str] = set()
     for query, document in pairs:
-        missing = set(words(query)) - known
         if not words(query):
             raise UserError(f"the query {query!r} has no word in it: give it at least one.")
-        lost = missing & set(words(document))
-        if lost:
+        missing = set(words(query)) - known
+        if lost := sorted(missing & set(words(document))):
+            names = ", ".join(lost)
             raise UserError(
-                f"the compiled model does not know the query word(s) {', '.join(sorted(lost))}: "
-                f"compile it with words={sorted(lost)}."
+                f"the compiled model does not know the query word(s) {names}: compile it with words={lost}."
             )
         unknown |= missing
     if unknown:
-        warnings.warn(
-            f"the compiled model does not know the query word(s) {', '.join(sorted(unknown))}: they add 0: "
-            "the document does not contain them.",
-            UnknownWordWarning,
-            stacklevel=3,
-        )
+        names = ", ".join(sorted(unknown))
+        message = f"the compiled model does not know the query word(s) {names}: they add 0: the document does not contain them."
+        warnings.warn(message, UnknownWordWarning, stacklevel=3)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# The residual stream
+# ---- The residual stream -------------------------------------------------------------------------------------------
 
 
 class Layout:
@@ -262,54 +252,55 @@ PLUS_MINUS = torch.tensor([1.0, -1.0])
 
 
 def balance(writes: Tensor) -> None:
-    """Make every write sum to 0 by its last place, in place: writes is float [..., feature]."""
+    """Make every write sum to 0 by its last place, in place: writes is float [..., feature] (chapter 3)."""
     writes[..., -1] = -writes[..., :-1].sum(-1)
 
 
 def level(reads: Tensor) -> None:
-    """Make every reader blind to a shift of all features, by its spare place, in place: float [..., feature]."""
+    """Make every reader blind to a shift of all features, by its spare place, in place: float [..., feature].
+
+    Chapter 3.
+    """
     reads[..., -2] = 0
     reads[..., -2] = -reads.sum(-1)
 
 
 @dataclass(frozen=True)
 class HeadWeights:
-    """Views of one head's weights: query, key, value [channel, feature], biases [channel], output [feature, channel].
+    """Views of one head's weights: query, key, value [channel, feature], query_bias [channel], output [feature, channel].
 
-    `one` is what a query channel must hold so that its product with a key, over sqrt(channels), is the key's value.
+    `unit` is what a query channel must hold so that its product with a key, over sqrt(channels), is the key's value.
     """
 
     query: Tensor
     query_bias: Tensor
     key: Tensor
-    key_bias: Tensor
     value: Tensor
     output: Tensor
-    one: float
+    unit: float
 
 
 def head_weights(hf: BertForSequenceClassification, layer: int, head: int) -> HeadWeights:
-    """Views of head `layer.head`; writing into them changes the model."""
+    """Views of head `layer.head`; writing into them changes the model (chapter 3)."""
     d_head = hf.config.hidden_size // hf.config.num_attention_heads
     channels = slice(head * d_head, (head + 1) * d_head)
-    attention, output = self_attention(layers(hf)[layer]), z_projection(layers(hf)[layer])
+    block = bert.layers(hf)[layer]
+    query, key, value = (bert.projection(block, into) for into in "qkv")
     return HeadWeights(
-        attention.query.weight[channels],
-        attention.query.bias[channels],
-        attention.key.weight[channels],
-        attention.key.bias[channels],
-        attention.value.weight[channels],
-        output.weight[:, channels],
-        sqrt(d_head),
+        query=query.weight[channels],
+        query_bias=query.bias[channels],
+        key=key.weight[channels],
+        value=value.weight[channels],
+        output=bert.z_projection(block).weight[:, channels],
+        unit=sqrt(d_head),
     )
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# The weights, one function for each block
+# ---- The weights, one function for each block ----------------------------------------------------------------------
 
 
 def weight_bytes(n_words: int, n_layers: int, width: int, itemsize: int) -> int:
-    """Bytes of a compiled model's weights."""
+    """Bytes of a compiled model's weights (chapter 3)."""
     a_layer = 4 * width * width + 2 * width * (n_words + 1)
     return itemsize * (n_layers * a_layer + width * width + width * (n_words + len(SPECIAL_TOKENS) + MAX_POSITIONS))
 
@@ -325,7 +316,7 @@ def _check_size(n_words: int, n_layers: int, width: int, itemsize: int) -> None:
 
 
 def empty_bert(layout: Layout, n_layers: int, n_heads: int, dtype: torch.dtype) -> BertForSequenceClassification:
-    """A stock BERT whose weights are all 0 and whose LayerNorms only undo their own scaling."""
+    """A stock BERT whose weights are all 0 and whose LayerNorms only undo their own scaling (chapter 3)."""
     _check_size(layout.n_words, n_layers, layout.width, torch.finfo(dtype).bits // 8)
     config = BertConfig(
         vocab_size=len(SPECIAL_TOKENS) + layout.n_words,
@@ -351,12 +342,12 @@ def empty_bert(layout: Layout, n_layers: int, n_heads: int, dtype: torch.dtype) 
 
 
 def write_embeddings(hf: BertForSequenceClassification, layout: Layout) -> None:
-    """Word identities, flags and the constant pair. Token types tell the query from the document.
+    """Word identities, flags and the constant pair. Token types tell the query from the document (chapter 3).
 
     The row of a word is its identity and nothing else. What all words have in common (the flag `word`, the constant, a
     balance of -1 for the identity) is in the token types; [OTHER] and the special tokens take back what does not apply.
     """
-    table, types = word_embeddings(hf).weight, type_embeddings(hf).weight
+    table, types = bert.word_embeddings(hf).weight, bert.type_embeddings(hf).weight
     special = table[: len(SPECIAL_TOKENS)]
     cls, sep = special[SPECIAL_TOKENS.index("[CLS]")], special[SPECIAL_TOKENS.index("[SEP]")]
     table[len(SPECIAL_TOKENS) :, layout.identity] = torch.eye(layout.n_words, dtype=table.dtype)
@@ -375,21 +366,25 @@ def write_match_pattern(head: HeadWeights, layout: Layout, logits: Tensor, sink:
     """Attention of a matching head: query words see the document and the sink, all other rows only the sink.
 
     logits: float [query word, document word]. Channels: one for each word, one for "may be seen", one for "idle".
+    Chapter 3, eq-logits.
     """
     seen, idle = layout.n_words, layout.n_words + 1
-    head.query[: layout.n_words, layout.identity] = head.one * torch.eye(layout.n_words, dtype=logits.dtype)
+    head.query[: layout.n_words, layout.identity] = head.unit * torch.eye(layout.n_words, dtype=logits.dtype)
     head.key[: layout.n_words, layout.identity] = logits
-    head.query_bias[seen] = head.one
+    head.query_bias[seen] = head.unit
     head.key[seen, [layout["query"], layout["sep"]]] = -MASKED
     head.key[seen, layout["cls"]] = sink
-    head.query[idle, [layout["document"], layout["cls"], layout["sep"]]] = head.one
+    head.query[idle, [layout["document"], layout["cls"], layout["sep"]]] = head.unit
     head.key[idle, layout["cls"]] = IDLE
     level(head.query)
     level(head.key)
 
 
 def write_copy(head: HeadWeights, layout: Layout, gain: float = 1.0) -> None:
-    """Output of a matching head: at the row's `mass`, `gain` times the attention that each word received."""
+    """Output of a matching head: at the row's `mass`, `gain` times the attention that each word received.
+
+    Chapter 3.
+    """
     eye = torch.eye(layout.n_words, dtype=head.value.dtype)
     head.value[: layout.n_words, layout.identity] = eye
     level(head.value)
@@ -404,8 +399,9 @@ def write_reading_units(
 
     Unit w gets GATE from its own identity, which lifts it into GELU's straight part; the units of all other words stay
     far below 0, where GELU is 0. One more unit, on for every word, takes the lift off again.
+    Chapter 3.
     """
-    into, out = mlp_input(layers(hf)[layer]), mlp_projection(layers(hf)[layer])
+    into, out = bert.mlp_input(bert.layers(hf)[layer]), bert.mlp_projection(bert.layers(hf)[layer])
     into.weight[: layout.n_words, layout.identity] = GATE * torch.eye(layout.n_words, dtype=weights.dtype)
     into.weight[: layout.n_words, layout.mass] = READ * weights
     into.weight[: layout.n_words, -2] = -READ * weights.sum(-1)
@@ -418,35 +414,43 @@ def write_reading_units(
 
 
 def write_scoring_pattern(head: HeadWeights, layout: Layout, log_idf: Tensor) -> None:
-    """Attention of the scoring head: [CLS] sees query words with logit ln idf, and the sink; others only the sink."""
-    head.query_bias[0] = head.one
+    """Attention of the scoring head: [CLS] sees query words with logit ln idf, and the sink; others only the sink.
+
+    Chapter 3, eq-scoring.
+    """
+    head.query_bias[0] = head.unit
     head.key[0, layout.identity] = log_idf
     head.key[0, [layout["document"], layout["sep"]]] = -MASKED
     head.key[0, layout["cls"]] = SINK
-    head.query[1, [layout["query"], layout["document"], layout["sep"]]] = head.one
+    head.query[1, [layout["query"], layout["document"], layout["sep"]]] = head.unit
     head.key[1, layout["cls"]] = IDLE
     level(head.query)
     level(head.key)
 
 
 def write_sum(head: HeadWeights, layout: Layout, source: str, target: str, gain: float) -> None:
-    """Output of a summing head: target = gain x attention-weighted sum of source (both features are pairs)."""
+    """Output of a summing head: target = gain x attention-weighted sum of source (both features are pairs).
+
+    Chapter 3.
+    """
     head.value[0, layout.pair(source)] = PLUS_MINUS.to(head.value.dtype) / 2
     head.output[layout.pair(target), 0] = gain * PLUS_MINUS.to(head.output.dtype)
 
 
 def write_read_out(hf: BertForSequenceClassification, layout: Layout) -> None:
-    """Pooler and classifier: the logit is the score. tanh(x) is x up to x^2 / 3, so x is kept tiny."""
-    pooler_projection(hf).weight[0, layout.pair("score")] = TINY / SMALL / 2 * PLUS_MINUS.to(hf.dtype)
-    classifier(hf).weight[0, 0] = 1 / TINY
+    """Pooler and classifier: the logit is the score. tanh(x) is x up to x^2 / 3, so x is kept tiny (chapter 3)."""
+    bert.pooler_projection(hf).weight[0, layout.pair("score")] = TINY / SMALL / 2 * PLUS_MINUS.to(hf.dtype)
+    bert.classifier(hf).weight[0, 0] = 1 / TINY
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Putting it together
+# ---- Putting it together -------------------------------------------------------------------------------------------
 
 
 def query_vocabulary(collection: Collection, more: Iterable[str] = (), synonyms: bool = False) -> list[str]:
-    """The words that need an identity, sorted: those of the queries, of `more`, and (if asked) their synonyms."""
+    """The words that need an identity, sorted: those of the queries, of `more`, and (if asked) their synonyms.
+
+    Chapter 3.
+    """
     asked = {word for text in (*collection.queries.values(), *more) for word in words(text)}
     replaced = {other for word in asked for other in collection.synonyms.get(word, [])} if synonyms else set()
     vocabulary = sorted(asked | {word for text in replaced for word in words(text)})
@@ -464,7 +468,7 @@ def compile_bm25(
     dtype: torch.dtype = torch.float32,
     synonym_weight: float = SYNONYM_WEIGHT,
 ) -> CompiledCrossEncoder:
-    """Compile BM25 over a collection into a BERT of 2 layers x 1 head whose logit is the score (Lucene's IDF).
+    """Compile BM25 (with Lucene's IDF) into a BERT of 2 layers x 1 head whose logit is the score (chapter 3, eq-identity).
 
     The vocabulary is the words of the collection's queries and of `words`. With `semantic`, a synonym of a query word
     (from the collection's list) counts as `synonym_weight` occurrences.
@@ -486,14 +490,14 @@ def compile_bm25(
 
 
 def log_idf(bm25: BM25, vocabulary: list[str], dtype: torch.dtype) -> Tensor:
-    """ln idf of each word: float [word]."""
+    """ln idf of each word: float [word] (chapter 3)."""
     return torch.tensor([log(bm25.word_idf(word)) for word in vocabulary], dtype=dtype)
 
 
 def write_matching_layer(
     hf: BertForSequenceClassification, layout: Layout, logits: MatchLogits, counts_as: Tensor
 ) -> None:
-    """Layer 0: the matching head and the units that read its result.
+    """Layer 0: the matching head and the units that read its result (chapter 3).
 
     counts_as: float [query word, document word]. A word that counts as g occurrences gets logit ln(1 + g (e^beta - 1))
     and reading weight g e^beta / (1 + g (e^beta - 1)); at g = 1 that is beta and 1, at g = 0 it is 0 and 0.
@@ -508,14 +512,10 @@ def write_matching_layer(
 
 
 def write_scoring_layer(hf: BertForSequenceClassification, layout: Layout, gain: float, log_idf: Tensor) -> None:
-    """Layer 1: the scoring head. Its sink divides all weights by about e^16; its output multiplies that back."""
+    """Layer 1: the scoring head. Its sink divides all weights by about e^16; its output multiplies that back.
+
+    Chapter 3.
+    """
     head = head_weights(hf, 1, 0)
     write_scoring_pattern(head, layout, log_idf)
     write_sum(head, layout, "tf", "score", gain * exp(SINK) * SMALL)
-
-
-def compile_distracted(collection: Collection, seed: int = 0, **options):
-    """The deeper model with a planted circuit among distractors: see `semanticbm.planted.compile_distracted`."""
-    from semanticbm.planted import compile_distracted as compile_it
-
-    return compile_it(collection, seed, **options)

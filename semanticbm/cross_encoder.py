@@ -17,22 +17,23 @@ When it misleads: a score is a raw logit. It orders the documents of one query; 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 from transformers import BertForSequenceClassification
 
 from semanticbm.errors import TruncationWarning, UserError
 
 Pair = tuple[str, str]
+INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Pairs of texts as the model sees them
+# ---- Pairs of texts as the model sees them -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,7 @@ class Encoding:
     @property
     def inputs(self) -> dict[str, Tensor]:
         """The three tensors that the model takes, by name."""
-        names = ("input_ids", "attention_mask", "token_type_ids")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in INPUT_NAMES}
 
     @property
     def lengths(self) -> Tensor:
@@ -74,7 +74,7 @@ def _span(sequence_ids: list[int | None], which: int) -> tuple[int, int]:
 
 
 def check_pairs(pairs: Iterable[Pair]) -> list[Pair]:
-    """Return the pairs as a list; raise `UserError` if a text is empty or is not a string."""
+    """Return the pairs as a list; raise `UserError` if a text is empty or is not a string (chapter 2)."""
     checked = []
     for number, (query, document) in enumerate(pairs):
         for side, text in (("query", query), ("document", document)):
@@ -88,8 +88,7 @@ def check_pairs(pairs: Iterable[Pair]) -> list[Pair]:
     return checked
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# The model
+# ---- The model -----------------------------------------------------------------------------------------------------
 
 
 class CrossEncoder:
@@ -104,7 +103,7 @@ class CrossEncoder:
         hf: BertForSequenceClassification,
         tokenizer,
         name: str,
-        device: str | torch.device = "cpu",
+        device: torch.device | str = "cpu",
         source: str = "",
     ):
         if not isinstance(hf, BertForSequenceClassification) or hf.config.num_labels != 1:
@@ -128,6 +127,11 @@ class CrossEncoder:
         return f"CrossEncoder({self.name!r}, {self.n_layers} layers x {self.n_heads} heads, {self.device})"
 
     @property
+    def head_shape(self) -> tuple[int, int]:
+        """Number of layers and heads a layer: the shape of every array [layer, head]."""
+        return self.n_layers, self.n_heads
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.hf.device
@@ -135,7 +139,7 @@ class CrossEncoder:
     @cached_property
     def traced(self):
         """The nnsight wrapper of `hf`: interventions are written in `with model.traced.trace(**inputs):`."""
-        from nnsight import NNsight
+        from nnsight import NNsight  # here, because it takes seconds, and scoring does not need it
 
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*output.*")  # the rename to E_output, twice a layer
@@ -149,33 +153,21 @@ class CrossEncoder:
         """
         pairs = check_pairs(pairs)
         queries, documents = (list(side) for side in zip(*pairs, strict=True))
-        batch = self.tokenizer(queries, documents, padding=True, return_token_type_ids=True)
+        how = {"padding": True, "return_token_type_ids": True}
+        batch = self.tokenizer(queries, documents, **how)
         lengths = [sum(mask) for mask in batch["attention_mask"]]
         truncated = [number for number, length in enumerate(lengths) if length > self.max_length]
         if truncated:
             self._check_room_for_document(queries, truncated)
             self._report_truncation(truncated, lengths, truncate)
-            batch = self.tokenizer(
-                queries,
-                documents,
-                padding=True,
-                return_token_type_ids=True,
-                truncation="only_second",
-                max_length=self.max_length,
-            )
+            batch = self.tokenizer(queries, documents, truncation="only_second", max_length=self.max_length, **how)
         sides = [batch.sequence_ids(number) for number in range(len(pairs))]
-
-        def to_tensor(name):
-            return torch.tensor(batch[name], device=self.device)
-
         return Encoding(
-            to_tensor("input_ids"),
-            to_tensor("attention_mask"),
-            to_tensor("token_type_ids"),
-            [_span(side, 0) for side in sides],
-            [_span(side, 1) for side in sides],
-            [batch.word_ids(number) for number in range(len(pairs))],
-            truncated,
+            **{name: torch.tensor(batch[name], device=self.device) for name in INPUT_NAMES},
+            query_spans=[_span(side, 0) for side in sides],
+            document_spans=[_span(side, 1) for side in sides],
+            word_ids=[batch.word_ids(number) for number in range(len(pairs))],
+            truncated=truncated,
         )
 
     def _report_truncation(self, truncated: list[int], lengths: list[int], allowed: bool) -> None:
@@ -195,13 +187,23 @@ class CrossEncoder:
                     f"pair {number}: the query alone fills the model's {self.max_length} tokens: shorten it."
                 )
 
+    def batches(
+        self, pairs: Sequence[Pair], batch_size: int = 32, label: str = "", longest_first: bool = False
+    ) -> Iterator[tuple[list[int], Encoding]]:
+        """Encoded batches with the numbers of their pairs; with a `label`, a progress bar.
+
+        `longest_first` puts pairs of like length together, so that batches waste little padding.
+        """
+        lengths = [len(query) + len(document) for query, document in pairs]
+        for numbers in batch_numbers(lengths, batch_size, label, longest_first):
+            yield numbers, self.encode([pairs[number] for number in numbers])
+
     def score_pairs(self, pairs: Iterable[Pair], batch_size: int = 32, progress: bool = False) -> np.ndarray:
-        """Scores (raw logits) of pairs: float [batch]. Longest pairs first, so that batches waste little padding."""
-        pairs = check_pairs(pairs)
-        order = sorted(range(len(pairs)), key=lambda number: -len(pairs[number][0]) - len(pairs[number][1]))
+        """Scores (raw logits) of pairs: float [batch] (chapter 2)."""
+        pairs, label = check_pairs(pairs), f"scoring with {self.name}" if progress else ""
         scores = np.empty(len(pairs))
-        for chunk in _progress(_chunks(order, batch_size), f"scoring with {self.name}", progress):
-            scores[chunk] = self.logits(self.encode([pairs[number] for number in chunk])).double().cpu().numpy()
+        for numbers, encoding in self.batches(pairs, batch_size, label, longest_first=True):
+            scores[numbers] = self.logits(encoding).double().cpu().numpy()
         if not np.isfinite(scores).all():
             raise UserError(f"{self.name} gave a score that is not a number: the weights are damaged. Load them again.")
         return scores
@@ -236,11 +238,17 @@ class CrossEncoder:
             )
 
 
-def _chunks(items: Sequence, size: int) -> list[Sequence]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+def batch_numbers(
+    lengths: Sequence[int], batch_size: int, label: str = "", longest_first: bool = False
+) -> Iterator[list[int]]:
+    """Numbers of the texts of each batch, in order or longest first; with a `label`, a progress bar (chapter 2)."""
+    order = list(range(len(lengths)))
+    if longest_first:
+        order.sort(key=lambda number: -lengths[number])
+    for start in progress_bar(range(0, len(order), batch_size), label):
+        yield order[start : start + batch_size]
 
 
-def _progress(items, label: str, show: bool):
-    from tqdm.auto import tqdm
-
-    return tqdm(items, desc=label, disable=not show, leave=False)
+def progress_bar(items: Iterable, label: str) -> Iterable:
+    """The items, with a progress bar while they are used if there is a `label` (chapter 2)."""
+    return tqdm(items, desc=label, disable=not label, leave=False)

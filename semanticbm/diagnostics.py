@@ -40,24 +40,27 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
-import pandas as pd
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from semanticbm.bm25 import BM25
 from semanticbm.collection import Collection, words
+from semanticbm.cross_encoder import Pair
 from semanticbm.errors import UserError
-from semanticbm.evaluation import bootstrap_mean
 
-AXIOMS = ("TFC1", "TFC2", "TDC", "STMC1", "LNC1", "LNC2")
 SAME_LENGTH = ("TFC1", "TFC2", "TDC", "STMC1")
-POSITIONS = ("append", "prepend", "random")
-TERM_CHOICES = ("rarest", "random", "first", "last")
-Pair = tuple[str, str]
+CHOICES = {
+    "term": ("rarest", "random", "first", "last"),
+    "position": ("append", "prepend", "random"),
+    "control": ("filler", "random"),
+}
+LEAST = {"documents_per_query": 1, "occurrences": 2, "copies": 2}
+MIN_IDF_GAP = 1.0  # nats between the two query words of TDC
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class Settings:
     `term`: which content word of the query is edited. `position`: where the edit goes (TFC1, TDC, STMC1, LNC1).
     `fillers`: the first one that is a single piece and no query word is used. `occurrences`: the largest count of
     TFC2. `control`: what stands in the baseline of STMC1, the "filler" or a "random" word of the collection with as
-    many pieces. `idf_gap`: least difference of IDF for TDC. `noise_words`, `copies`: for LNC1, LNC2.
+    many pieces. `copies`: for LNC2.
     `max_words`: documents are cropped to so many words first.
     """
 
@@ -109,18 +112,16 @@ class Settings:
     fillers: tuple[str, ...] = ("a", "the", "and", "of")
     occurrences: int = 5
     control: str = "filler"
-    idf_gap: float = 1.0
-    noise_words: int = 1
     copies: int = 2
     max_length: int = 512
     max_words: int | None = None
     seed: int = 0
 
     def __post_init__(self):
-        for name, allowed in (("term", TERM_CHOICES), ("position", POSITIONS), ("control", ("filler", "random"))):
+        for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise UserError(f"{name}={getattr(self, name)!r} is unknown: use one of {', '.join(allowed)}.")
-        for name, least in (("documents_per_query", 1), ("occurrences", 2), ("noise_words", 1), ("copies", 2)):
+        for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise UserError(f"{name}={getattr(self, name)} is too small: it must be at least {least}.")
 
@@ -143,17 +144,6 @@ class Diagnostics:
             grouped.setdefault(pair.query_id, []).append(pair)
         return grouped
 
-    def series(self) -> list[list[DiagnosticPair]]:
-        """The pairs of each (query, document), ordered by `step`: for TFC2 the whole curve, else single pairs."""
-        grouped: dict[tuple[str, str], list[DiagnosticPair]] = {}
-        for pair in self.pairs:
-            grouped.setdefault((pair.query_id, pair.document_id), []).append(pair)
-        return [sorted(steps, key=lambda pair: pair.step) for steps in grouped.values()]
-
-    def table(self) -> pd.DataFrame:
-        """One row for each pair, with all of its fields."""
-        return pd.DataFrame([asdict(pair) for pair in self.pairs])
-
 
 class Unbuildable(Exception):
     """This query and document give no pair; the message is the reason that is counted."""
@@ -163,8 +153,7 @@ class QueryUnbuildable(Unbuildable):
     """The reason lies in the query: no document can help, and it is counted once for the query."""
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Counting words and pieces as the tokenizer does
+# ---- Counting words and pieces as the tokenizer does ---------------------------------------------------------------
 
 
 class Pieces:
@@ -190,15 +179,14 @@ class Pieces:
 
 
 def insert(text: str, places: Sequence[int], pieces: Sequence[str]) -> str:
-    """Put pieces[n] before word number places[n] of the text (its number of words: at the end)."""
+    """Put pieces[n] before word number places[n] of the text (its number of words: at the end) (chapter 5)."""
     tokens = text.split()
     for place, piece in sorted(zip(places, pieces, strict=True), key=lambda item: -item[0]):
         tokens.insert(place, piece)
     return " ".join(tokens)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# One candidate: a query and a document from which a pair may be built
+# ---- One candidate: a query and a document from which a pair may be built ------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -222,7 +210,7 @@ class Kit:
 
 
 def is_content(word: str, pieces: Pieces) -> bool:
-    """True for a whole alphabetic word of three letters or more that is no stop word."""
+    """True for a whole alphabetic word of three letters or more that is no stop word (chapter 5)."""
     return word.isalpha() and len(word) > 2 and word not in ENGLISH_STOP_WORDS and pieces.words(word) == (word,)
 
 
@@ -302,8 +290,11 @@ class Candidate:
         return pair
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# The axioms: from a candidate to its pairs
+Builder = Callable[[Candidate], list[DiagnosticPair]]
+Built = TypeVar("Built")
+
+
+# ---- The axioms: from a candidate to its pairs ---------------------------------------------------------------------
 
 
 def _swap(case: Candidate, axiom: str, term: str, inserted: str, other: str, **more) -> list[DiagnosticPair]:
@@ -314,13 +305,16 @@ def _swap(case: Candidate, axiom: str, term: str, inserted: str, other: str, **m
 
 
 def tfc1(case: Candidate) -> list[DiagnosticPair]:
-    """TFC1: the term against fillers."""
+    """TFC1: the term against fillers (chapter 5)."""
     term = case.term()
     return _swap(case, "TFC1", term, term, "")
 
 
 def tfc2(case: Candidate) -> list[DiagnosticPair]:
-    """TFC2: random places fill one after the other in random order; a pair for each step from k to k + 1."""
+    """TFC2: random places fill one after the other in random order; a pair for each step from k to k + 1.
+
+    Chapter 5.
+    """
     term, n = case.term(), case.kit.settings.occurrences
     document = case.without(term)
     places = case.rng.integers(len(document.split()) + 1, size=n)  # already in random order: the first k are filled
@@ -330,18 +324,21 @@ def tfc2(case: Candidate) -> list[DiagnosticPair]:
 
 
 def tdc(case: Candidate) -> list[DiagnosticPair]:
-    """TDC: the rarest content word of the query against the commonest, none of them in the document before."""
+    """TDC: the rarest content word of the query against the commonest, none of them in the document before.
+
+    Chapter 5.
+    """
     ranked = sorted(case.content_words, key=case.kit.bm25.word_idf)
     common, rare = ranked[0], ranked[-1]
     gap = case.kit.bm25.word_idf(rare) - case.kit.bm25.word_idf(common)
-    if gap < case.kit.settings.idf_gap:
+    if gap < MIN_IDF_GAP:
         raise QueryUnbuildable("no two query words with IDFs far enough apart")
     case.without(common), case.without(rare)
     return _swap(case, "TDC", rare, rare, common, idf_gap=gap)
 
 
 def stmc1(case: Candidate) -> list[DiagnosticPair]:
-    """STMC1: a synonym of a query word against the control (fillers or a random word)."""
+    """STMC1: a synonym of a query word against the control (fillers or a random word) (chapter 5)."""
     pieces = case.kit.pieces
     with_synonym = [word for word in case.content_words if case.kit.synonyms.get(word)]
     if not with_synonym:
@@ -358,15 +355,18 @@ def stmc1(case: Candidate) -> list[DiagnosticPair]:
 
 
 def lnc1(case: Candidate) -> list[DiagnosticPair]:
-    """LNC1: the document with words added that are neither in it nor in the query nor synonyms of query words."""
+    """LNC1: the document with a word added that is neither in it nor in the query nor a synonym of a query word.
+
+    Chapter 5.
+    """
     avoid = {synonym for word in case.content_words for synonym in case.kit.synonyms.get(word, ())}
-    noise = " ".join(case.random_word(1, avoid) for _ in range(case.kit.settings.noise_words))
+    noise = case.random_word(1, avoid)
     perturbed = insert(case.document, [case.place()], [noise])
     return [case.pair("LNC1", " ".join(case.document.split()), perturbed, case.term(), inserted=noise)]
 
 
 def lnc2(case: Candidate) -> list[DiagnosticPair]:
-    """LNC2: the document written several times; it must have a content word of the query."""
+    """LNC2: the document written several times; it must have a content word of the query (chapter 5)."""
     present = [word for word in case.content_words if case.kit.pieces.count(word, case.document)]
     if not present:
         raise Unbuildable("the document has no content word of the query")
@@ -375,27 +375,20 @@ def lnc2(case: Candidate) -> list[DiagnosticPair]:
     return [case.pair("LNC2", baseline, perturbed, case.term(present), inserted=baseline)]
 
 
-BUILDERS: dict[str, Callable[[Candidate], list[DiagnosticPair]]] = {
-    "TFC1": tfc1,
-    "TFC2": tfc2,
-    "TDC": tdc,
-    "STMC1": stmc1,
-    "LNC1": lnc1,
-    "LNC2": lnc2,
-}
+# ---- The checks: each states its axiom -----------------------------------------------------------------------------
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# The checks: each states its axiom
+Check = Callable[[DiagnosticPair, Pieces, dict[str, int]], None]
 
 
 def check_pair(pair: DiagnosticPair, pieces: Pieces) -> None:
-    """Raise AssertionError unless the pair meets the conditions of its axiom."""
+    """Raise AssertionError unless the pair meets the conditions of its axiom (chapter 5)."""
     if pair.axiom in SAME_LENGTH:
         lengths = pieces.length(pair.baseline), pieces.length(pair.perturbed)
         assert lengths[0] == lengths[1], f"{pair.axiom}: lengths {lengths} differ"
     gained = _gained_query_words(pair, pieces)
-    _CHECKS[pair.axiom](pair, pieces, gained)
+    _, check = AXIOMS[pair.axiom]
+    check(pair, pieces, gained)
 
 
 def _gained_query_words(pair: DiagnosticPair, pieces: Pieces) -> dict[str, int]:
@@ -444,27 +437,27 @@ def _check_lnc2(pair: DiagnosticPair, pieces: Pieces, gained: dict[str, int]) ->
     assert gained.get(pair.term, 0) > 0, "LNC2: the document must have the query word"
 
 
-_CHECKS = {
-    "TFC1": _check_tfc1,
-    "TFC2": _check_tfc2,
-    "TDC": _check_tdc,
-    "STMC1": _check_stmc1,
-    "LNC1": _check_lnc1,
-    "LNC2": _check_lnc2,
+# Each axiom: how its pairs are built, and what every pair is checked for.
+AXIOMS: dict[str, tuple[Builder, Check]] = {
+    "TFC1": (tfc1, _check_tfc1),
+    "TFC2": (tfc2, _check_tfc2),
+    "TDC": (tdc, _check_tdc),
+    "STMC1": (stmc1, _check_stmc1),
+    "LNC1": (lnc1, _check_lnc1),
+    "LNC2": (lnc2, _check_lnc2),
 }
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# All pairs of a collection
+# ---- All pairs of a collection -------------------------------------------------------------------------------------
 
 
 def seeded(seed: int, query_id: str) -> np.random.Generator:
-    """Random numbers that belong to a query, whatever other queries are asked."""
+    """Random numbers that belong to a query, whatever other queries are asked (chapter 5)."""
     return np.random.default_rng([seed, zlib.crc32(query_id.encode())])
 
 
 def candidate_documents(collection: Collection, query_id: str, rng: np.random.Generator) -> Iterator[str]:
-    """Document ids to try for a query: those judged for it in random order, then as many others again."""
+    """Document ids to try for a query: those judged for it in random order, then as many others again (chapter 5)."""
     judged = sorted(collection.judgements.get(query_id, {}))
     others = sorted(set(collection.documents) - set(judged))
     yield from map(str, rng.permutation(judged))
@@ -479,100 +472,40 @@ def diagnostic_pairs(
     queries: Iterable[str] | None = None,
     synonyms: Mapping[str, Sequence[str]] | None = None,
 ) -> Diagnostics:
-    """Pairs of an axiom (`AXIOMS`) for each query of a collection, or for the query ids in `queries`.
+    """Pairs of an axiom (`AXIOMS`) for each query of a collection, or for the query ids in `queries` (chapter 5).
 
     Up to `settings.documents_per_query` documents a query; TFC2 gives one pair for each step on each document.
     `synonyms` {word: words} replaces the collection's own list for STMC1 and LNC1. The same seed gives the same pairs.
     """
-    if axiom not in BUILDERS:
+    if axiom not in AXIOMS:
         raise UserError(f"unknown axiom {axiom!r}: use one of {', '.join(AXIOMS)}.")
-    settings = settings or Settings()
-    kit = Kit(collection, Pieces(tokenizer), settings, collection.synonyms if synonyms is None else synonyms)
-    result = Diagnostics(axiom, [])
-    for query_id in collection.queries if queries is None else queries:
-        if query_id not in collection.queries:
-            raise UserError(f"collection {collection.name} has no query {query_id!r}.")
-        built = _pairs_of_query(axiom, kit, query_id, result.skipped)
-        result.pairs.extend(pair for pairs in islice(built, settings.documents_per_query) for pair in pairs)
-    return result
+    known = collection.synonyms if synonyms is None else synonyms
+    kit = Kit(collection, Pieces(tokenizer), settings or Settings(), known)
+    build, _ = AXIOMS[axiom]
+    skipped: Counter = Counter()
+    pairs = [pair for pairs in build_for_queries(build, kit, queries, skipped) for pair in pairs]
+    return Diagnostics(axiom, pairs, skipped)
 
 
-def _pairs_of_query(axiom: str, kit: Kit, query_id: str, skipped: Counter) -> Iterator[list[DiagnosticPair]]:
+def build_for_queries(
+    build: Callable[[Candidate], Built], kit: Kit, queries: Iterable[str] | None, skipped: Counter
+) -> Iterator[Built]:
+    """What `build` makes of documents of each query, `settings.documents_per_query` times a query (chapter 5).
+
+    `queries`: query ids (default: all). What cannot be built is counted in `skipped`, by reason.
+    """
+    for query_id in kit.collection.queries if queries is None else queries:
+        if query_id not in kit.collection.queries:
+            raise UserError(f"collection {kit.collection.name} has no query {query_id!r}.")
+        yield from islice(_build_for_query(build, kit, query_id, skipped), kit.settings.documents_per_query)
+
+
+def _build_for_query(build: Callable[[Candidate], Built], kit: Kit, query_id: str, skipped: Counter) -> Iterator[Built]:
     rng = seeded(kit.settings.seed, query_id)
     for document_id in candidate_documents(kit.collection, query_id, rng):
         try:
-            yield BUILDERS[axiom](Candidate(kit, query_id, document_id, rng))
+            yield build(Candidate(kit, query_id, document_id, rng))
         except Unbuildable as reason:
             skipped[str(reason)] += 1
             if isinstance(reason, QueryUnbuildable):
                 return
-
-
-def wordnet_synonyms(terms: Iterable[str]) -> dict[str, list[str]]:
-    """One-word synonyms from WordNet, through nltk and the WordNet data that the user has installed.
-
-    Only the commonest sense of each word is used. Raises `UserError` if nltk or its data is missing.
-    """
-    try:
-        from nltk.corpus import wordnet
-
-        senses = {term: wordnet.synsets(term)[:1] for term in terms}
-    except (ImportError, LookupError):
-        raise UserError(
-            "WordNet is not installed: run `pip install nltk` and `python -m nltk.downloader wordnet`, or "
-            "give the collection a synonyms.jsonl."
-        ) from None
-    names = {term: [name.lower() for sense in found for name in sense.lemma_names()] for term, found in senses.items()}
-    return {
-        term: [name for name in dict.fromkeys(found) if name.isalpha() and name != term]
-        for term, found in names.items()
-    }
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Does a score keep the axioms?
-
-
-def axiom_report(
-    score_pairs: Callable[[list[Pair]], np.ndarray], diagnostics: Diagnostics, seed: int = 0
-) -> dict[str, float | str]:
-    """How often a score keeps an axiom, with a 95 % interval over queries.
-
-    score_pairs: (query, document) pairs -> float array [pair]; `CrossEncoder.score_pairs` is one. Returns axiom,
-    n_queries, n_pairs, `holds` (share of pairs, averaged by query), `low`, `high`, and `change`, the mean difference of
-    the scores.
-    """
-    if not diagnostics.pairs:
-        raise UserError(f"no {diagnostics.axiom} pair could be built: {dict(diagnostics.skipped)}.")
-    changes = score_changes(score_pairs, diagnostics)
-    kept: dict[str, list[float]] = {}
-    for steps in diagnostics.series():
-        kept.setdefault(steps[0].query_id, []).extend(_kept(diagnostics.axiom, [changes[pair] for pair in steps]))
-    holds, low, high = bootstrap_mean([np.mean(values) for values in kept.values() if values], seed=seed)
-    return {
-        "axiom": diagnostics.axiom,
-        "n_queries": len(kept),
-        "n_pairs": len(diagnostics.pairs),
-        "holds": holds,
-        "low": low,
-        "high": high,
-        "change": float(np.mean(list(changes.values()))),
-    }
-
-
-def score_changes(
-    score_pairs: Callable[[list[Pair]], np.ndarray], diagnostics: Diagnostics
-) -> dict[DiagnosticPair, float]:
-    """S(perturbed) - S(baseline) of each pair."""
-    sides = [side for pair in diagnostics.pairs for side in (pair.baseline_pair, pair.perturbed_pair)]
-    texts = list(dict.fromkeys(sides))
-    scores = dict(zip(texts, np.asarray(score_pairs(texts), dtype=float), strict=True))
-    return {pair: scores[pair.perturbed_pair] - scores[pair.baseline_pair] for pair in diagnostics.pairs}
-
-
-def _kept(axiom: str, changes: list[float]) -> list[bool]:
-    """For each pair of one (query, document) whether the axiom holds; for TFC2 each step against the one before."""
-    if axiom == "TFC2":
-        return [later < earlier for earlier, later in zip(changes, changes[1:], strict=False)]
-    rules = {"LNC1": lambda change: change <= 0, "LNC2": lambda change: change >= 0}
-    return [rules.get(axiom, lambda change: change > 0)(change) for change in changes]

@@ -29,7 +29,7 @@ Judgements = Mapping[str, Mapping[str, int]]
 
 
 def measure(run: Run, judgements: Judgements, name: str = "nDCG@10") -> dict[str, float]:
-    """A ranking measure of each judged query: {query id: value}.
+    """A ranking measure of each judged query: {query id: value} (chapter 1).
 
     `run`: {query id: {document id: score}}. `name` in ir-measures' notation, for example "nDCG@10", "R@100", "RR".
     A judged query that is missing from the run scores 0. Only queries with a positive grade count.
@@ -45,15 +45,15 @@ def measure(run: Run, judgements: Judgements, name: str = "nDCG@10") -> dict[str
     return values
 
 
-def ndcg(run: Run, judgements: Judgements, k: int = 10) -> dict[str, float]:
-    """nDCG@k of each judged query: {query id: value between 0 and 1}."""
-    return measure(run, judgements, f"nDCG@{k}")
+def ndcg(run: Run, judgements: Judgements) -> dict[str, float]:
+    """nDCG@10 of each judged query: {query id: value between 0 and 1} (chapter 1)."""
+    return measure(run, judgements, "nDCG@10")
 
 
 def bootstrap(
-    values: Sequence[float], statistic: Callable = np.mean, n: int = 2000, seed: int = 0, level: float = 0.95
+    values: Sequence[float], statistic: Callable = np.mean, n: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """A statistic with its percentile bootstrap interval: (value, low, high).
+    """A statistic with its 95 % percentile bootstrap interval over queries: (value, low, high) (chapter 1).
 
     `values`: one number per query; NaNs (queries where the number is not defined) are left out. `statistic` takes an
     array [draw, query] and `axis=1`, as np.mean and np.median do.
@@ -64,33 +64,31 @@ def bootstrap(
         return float("nan"), float("nan"), float("nan")
     draws = np.random.default_rng(seed).integers(len(sample), size=(n, len(sample)))
     estimates = statistic(sample[draws], axis=1)
-    low, high = np.quantile(estimates, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(estimates, [0.025, 0.975])
     return float(statistic(sample[None], axis=1)[0]), float(low), float(high)
 
 
 def bootstrap_mean(values: Sequence[float], n: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """Mean over queries with its 95 % bootstrap interval: (mean, low, high)."""
+    """Mean over queries with its 95 % bootstrap interval: (mean, low, high) (chapter 1)."""
     return bootstrap(values, np.mean, n, seed)
 
 
-def bootstrap_median(values: Sequence[float], n: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """Median over queries with its 95 % bootstrap interval: (median, low, high)."""
-    return bootstrap(values, np.median, n, seed)
+def bootstrap_median(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
+    """Median over queries with its 95 % bootstrap interval: (median, low, high) (chapter 8)."""
+    return bootstrap(values, np.median, seed=seed)
 
 
-def paired_bootstrap(
-    first: Mapping[str, float], second: Mapping[str, float], n: int = 2000, seed: int = 0
-) -> tuple[float, float, float]:
-    """Mean of first - second over the queries that both have, with its 95 % interval: (difference, low, high).
+def paired_bootstrap(first: Mapping[str, float], second: Mapping[str, float]) -> tuple[float, float, float]:
+    """Mean of first - second over the queries of both, with its 95 % interval: (difference, low, high) (chapter 1).
 
     The same queries are drawn for both sides, so the spread between easy and hard queries cancels.
     """
     shared = sorted(set(first) & set(second))
-    return bootstrap_mean([first[query] - second[query] for query in shared], n, seed)
+    return bootstrap_mean([first[query] - second[query] for query in shared])
 
 
 def pearson(x: Sequence[float], y: Sequence[float]) -> float:
-    """Pearson correlation; NaN if one side does not vary or there are fewer than three points."""
+    """Pearson correlation (chapter 6); NaN if one side does not vary or there are fewer than three points."""
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
@@ -98,15 +96,12 @@ def pearson(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman rank correlation; NaN if one side does not vary or there are fewer than three points."""
+    """Spearman rank correlation (chapter 6); NaN if one side does not vary or there are fewer than three points."""
     return pearson(stats.rankdata(x), stats.rankdata(y))
 
 
 def partial_correlation(x: Sequence[float], y: Sequence[float], controls: np.ndarray) -> float:
-    """Pearson correlation of x and y after a linear fit on the controls [sample, control] is taken off both."""
-    design = np.column_stack([np.ones(len(np.asarray(x))), np.asarray(controls, dtype=float)])
-    residual = [
-        side - design @ np.linalg.lstsq(design, side, rcond=None)[0]
-        for side in (np.asarray(x, dtype=float), np.asarray(y, dtype=float))
-    ]
-    return pearson(*residual)
+    """Pearson correlation of x and y after a linear fit on the controls [sample, control] is taken off both (chapter 6)."""
+    sides = np.column_stack([x, y]).astype(float)
+    design = np.column_stack([np.ones(len(sides)), np.asarray(controls, dtype=float)])
+    return pearson(*(side - design @ np.linalg.lstsq(design, side, rcond=None)[0] for side in sides.T))

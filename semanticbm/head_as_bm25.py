@@ -1,4 +1,4 @@
-"""Effective k1 and b: read an attention head as if it were BM25.
+"""A head as BM25: the k1 and b that an attention head would have if it were BM25's TF factor.
 
 `semanticbm.compiled` shows that an attention head with three logits (match, other word, sink) is BM25's TF factor. This
 module goes the other way. For any head of any model it asks: which k1 and b would a BM25 have that treats matches as
@@ -38,7 +38,7 @@ from torch import Tensor
 
 from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, check_pairs
 from semanticbm.errors import UserError
-from semanticbm.heads import head_name
+from semanticbm.heads import Head, head_name
 
 Interval = tuple[float, float, float]
 
@@ -70,7 +70,7 @@ class AttentionMasses:
 
 
 @dataclass(frozen=True)
-class EffectiveBM25:
+class HeadAsBM25:
     """A head read as BM25. Numbers in threes are (value, low, high), with a 95 % bootstrap interval over queries.
 
     `r2`: how well the two numbers predict the head's mass on matches. `mean_error`: mean absolute error of that mass.
@@ -89,42 +89,30 @@ class EffectiveBM25:
     n_rows: int
 
 
-def effective_bm25(
+def heads_as_bm25(
     model: CrossEncoder,
-    layer: int,
-    head: int,
+    heads: Sequence[Head],
     pairs: Iterable[Pair],
     avgdl: float | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,
-) -> EffectiveBM25:
-    """Effective k1 and b of one head, from (query, document) pairs.
+) -> list[HeadAsBM25]:
+    """k1 and b of each head, read off its attention on (query, document) pairs (chapter 3, eq-effective).
 
     `avgdl`: mean document length of the collection in the model's tokens; default: that of the pairs' documents.
-    Raises `UserError` if the head does not exist or if no query token stands in its document.
+    Raises `UserError` if a head does not exist or if no query token stands in its document.
     """
-    return effective_heads(model, [(layer, head)], pairs, avgdl, n_bootstrap, seed)[0]
-
-
-def effective_heads(
-    model: CrossEncoder,
-    heads: Sequence[tuple[int, int]],
-    pairs: Iterable[Pair],
-    avgdl: float | None = None,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
-) -> list[EffectiveBM25]:
-    """Effective k1 and b of several heads, from one run over the pairs."""
     pairs = check_pairs(pairs)
     masses, mean_length = attention_masses(model, heads, pairs)
     draws = _bootstrap_draws(int(masses.query.max()) + 1, np.unique(masses.query), n_bootstrap, seed)
-    return [
-        _effective(head_name(*head), place, masses, avgdl or mean_length, draws) for place, head in enumerate(heads)
-    ]
+    return [_as_bm25(head_name(*head), place, masses, avgdl or mean_length, draws) for place, head in enumerate(heads)]
 
 
 def bm25_parameters(beta, sink, avgdl: float):
-    """(k1, b) of a head with these logits; arrays broadcast. k1 is NaN where a match is not preferred (beta <= 0)."""
+    """(k1, b) of a head with these logits; arrays broadcast. k1 is NaN where a match is not preferred (beta <= 0).
+
+    Chapter 3, eq-effective.
+    """
     beta, sink = np.asarray(beta, dtype=float), np.asarray(sink, dtype=float)
     b = avgdl / (avgdl + np.exp(sink))
     with np.errstate(divide="ignore"):
@@ -133,45 +121,40 @@ def bm25_parameters(beta, sink, avgdl: float):
 
 
 def predicted_mass(tf, length, beta: float, sink: float):
-    """Attention on the matches if a head has only these two logits: tf e^beta / (tf e^beta + length - tf + e^sink)."""
+    """Attention on the matches if a head has only these two logits: tf e^beta / (tf e^beta + length - tf + e^sink).
+
+    Chapter 3, eq-mass.
+    """
     match = tf * np.exp(beta)
     return match / (match + (length - tf) + np.exp(sink))
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Reading the attention
+# ---- Reading the attention -----------------------------------------------------------------------------------------
 
 
 def attention_masses(
-    model: CrossEncoder, heads: Sequence[tuple[int, int]], pairs: Sequence[Pair], batch_size: int = 16
+    model: CrossEncoder, heads: Sequence[Head], pairs: Sequence[Pair]
 ) -> tuple[AttentionMasses, float]:
-    """Run the pairs once; return the masses of each head and the mean document length in tokens."""
+    """Run the pairs once; return the masses of each head and the mean document length in tokens (chapter 3)."""
     for head in heads:
         model.check_head(*head)
     numbers = {query: number for number, query in enumerate(dict.fromkeys(query for query, _ in pairs))}
     rows, lengths = [], []
-    for start in range(0, len(pairs), batch_size):
-        chunk = pairs[start : start + batch_size]
-        encoding = model.encode(chunk)
+    for batch, encoding in model.batches(pairs, batch_size=16):
         attention = model.attention(encoding)
         lengths += [stop - first for first, stop in encoding.document_spans]
-        rows += [
-            _rows_of_pair(
-                encoding,
-                _query_rows(attention, encoding, heads, place),
-                place,
-                numbers[query],
-                model.tokenizer.unk_token_id,
-            )
-            for place, (query, _) in enumerate(chunk)
-        ]
+        for place, number in enumerate(batch):
+            looks, query = _query_rows(attention, encoding, heads, place), numbers[pairs[number][0]]
+            rows.append(_rows_of_pair(encoding, looks, place, query, model.tokenizer.unk_token_id))
     joined = [np.concatenate(parts, axis=-1) for parts in zip(*rows, strict=True)]
     if not joined[-1].size:
-        raise UserError("no query token stands in its document: effective k1 and b need pairs with shared words.")
+        raise UserError(
+            "no query token stands in its document: k1 and b can only be read from pairs with shared words."
+        )
     return AttentionMasses(*joined), float(np.mean(lengths))
 
 
-def _query_rows(attention: Tensor, encoding: Encoding, heads: Sequence[tuple[int, int]], place: int) -> np.ndarray:
+def _query_rows(attention: Tensor, encoding: Encoding, heads: Sequence[Head], place: int) -> np.ndarray:
     """What the query tokens of one pair look at, in the heads asked for: float64 [head, query token, position]."""
     start, stop = encoding.query_spans[place]
     return torch.stack([attention[layer, place, head, start:stop] for layer, head in heads]).double().cpu().numpy()
@@ -194,8 +177,7 @@ def _rows_of_pair(encoding: Encoding, attention: np.ndarray, place: int, query: 
     return match, other, sink, tf[chosen], np.full(n_rows, len(text)), np.full(n_rows, query), asked[chosen]
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# From masses to parameters
+# ---- From masses to parameters -------------------------------------------------------------------------------------
 
 
 def _bootstrap_draws(n_numbers: int, queries: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:
@@ -205,7 +187,7 @@ def _bootstrap_draws(n_numbers: int, queries: np.ndarray, n_bootstrap: int, seed
     return np.vstack([np.bincount(queries, minlength=n_numbers), counts])
 
 
-def _effective(name: str, place: int, masses: AttentionMasses, avgdl: float, draws: np.ndarray) -> EffectiveBM25:
+def _as_bm25(name: str, place: int, masses: AttentionMasses, avgdl: float, draws: np.ndarray) -> HeadAsBM25:
     beta, sink = (
         _mean_over_queries(values[place], masses.query, draws) for values in (masses.beta(), masses.sink_logit())
     )
@@ -214,7 +196,7 @@ def _effective(name: str, place: int, masses: AttentionMasses, avgdl: float, dra
     predicted = predicted_mass(masses.tf, masses.length, beta[0], sink[0])
     own_beta = _beta_in_other_documents(masses.beta()[place], masses.query, masses.token)
     by_word = predicted_mass(masses.tf, masses.length, own_beta, sink[0])
-    return EffectiveBM25(
+    return HeadAsBM25(
         name,
         _interval(k1),
         _interval(b),

@@ -8,11 +8,12 @@ sum of simple patterns, strongest first:
 U0, the numbers u_0, says how far each piece lies along the strongest direction v_0. The paper (section 7) finds that U0
 falls with the IDF of the piece: Pearson -0.71. Two questions follow.
 
-**Is it a correlation?** `idf_correlations` measures it for the first 50 components, `idf_controls` for things that may
-explain it. The matrix is not centred, so v_0 leans towards the mean of all vectors; and in BERT's vocabulary a higher
-token id is a rarer word. Both are controls, and so is the length of the vector.
+**Is it a correlation?** `idf_correlations` measures it for the first 50 components, `idf_controls` in
+`semanticbm.study.u0_experiments` for things that may explain it. The matrix is not centred, so v_0 leans towards the mean
+of all vectors; and in BERT's vocabulary a higher token id is a rarer word. Both are controls, and so is the length of the
+vector.
 
-**Does the model use it?** `edit_effects` moves a term along v_0 and looks at the score. The unit is std(U0): an edit
+**Does the model use it?** `edited_scores` moves a term along v_0 and looks at the score. The unit is std(U0): an edit
 of s adds s std(U0) S_0 v_0 to the vector of each piece of the term, at its places in query and document. Raising U0
 says "a more common word". The statistic, fixed before the first run: the slope over s of S_p - S_b, on TFC1 pairs,
 where only the perturbed document has the term once more. S_p alone would also move if the edit merely damaged the
@@ -28,7 +29,7 @@ U0. And an interval over words is about words of this vocabulary, not about othe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,17 +43,15 @@ from semanticbm.bert import word_embeddings
 from semanticbm.bm25 import BM25
 from semanticbm.collection import Collection
 from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair
-from semanticbm.diagnostics import DiagnosticPair, Pieces
+from semanticbm.diagnostics import Pieces
 from semanticbm.errors import UserError
-from semanticbm.evaluation import bootstrap_mean, partial_correlation, pearson
+from semanticbm.evaluation import pearson
 from semanticbm.patching import copies, to_numpy
 
-STEPS = (-2, -1, 0, 1, 2)  # edits, in units of std(U0)
 N_CONTROLS = 20  # random directions, and singular directions 1 to 20
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Singular directions
+# ---- Singular directions -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,7 @@ def u0(model: CrossEncoder) -> np.ndarray:
     return singular_components(model, 1)[:, 0]
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# IDF values
+# ---- IDF values ----------------------------------------------------------------------------------------------------
 
 
 def idf_values(
@@ -165,8 +163,7 @@ def word_table(model: CrossEncoder, idf: Mapping[str, float]) -> WordTable:
     return WordTable(list(found), np.array(list(found.values())), np.array([idf[word] for word in found]))
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Correlation
+# ---- Correlation ---------------------------------------------------------------------------------------------------
 
 
 def idf_correlations(model: CrossEncoder, idf: Mapping[str, float], k: int = 50, centred: bool = False) -> pd.DataFrame:
@@ -187,35 +184,7 @@ def idf_correlations(model: CrossEncoder, idf: Mapping[str, float], k: int = 50,
     return pd.DataFrame(rows)
 
 
-def idf_controls(model: CrossEncoder, idf: Mapping[str, float], n: int = 500, seed: int = 0) -> pd.DataFrame:
-    """U0 beside what may explain it: columns quantity, pearson, low, high (95 %, bootstrap over words), n_words.
-
-    "mean direction" is the projection on the mean word vector. The last row takes a linear fit on norm and token id off
-    both U0 and IDF first.
-    """
-    table, matrix = word_table(model, idf), embedding_matrix(model)
-    vectors, mean = matrix[table.ids], matrix.mean(axis=0)
-    first, norm = u0(model)[table.ids], np.linalg.norm(vectors, axis=1)
-    quantities = {"U0": first, "token id": table.ids, "embedding norm": norm, "mean direction": vectors @ mean}
-    rows = [_row(name, values, table.idf, None, n, seed) for name, values in quantities.items()]
-    rows.append(_row("U0 given norm and token id", first, table.idf, np.column_stack([norm, table.ids]), n, seed))
-    return pd.DataFrame(rows)
-
-
-def _row(name: str, values: np.ndarray, idf: np.ndarray, controls: np.ndarray | None, n: int, seed: int) -> dict:
-    def statistic(take: np.ndarray) -> float:
-        if controls is None:
-            return pearson(values[take], idf[take])
-        return partial_correlation(values[take], idf[take], controls[take])
-
-    rng = np.random.default_rng(seed)
-    draws = [statistic(rng.integers(len(idf), size=len(idf))) for _ in range(n)]
-    low, high = np.nanquantile(draws, [0.025, 0.975])
-    return {"quantity": name, "pearson": statistic(np.arange(len(idf))), "low": low, "high": high, "n_words": len(idf)}
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Edit: directions
+# ---- Edit: directions ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -256,8 +225,7 @@ def edit_directions(model: CrossEncoder, kind: str = "u0", n: int = N_CONTROLS, 
     raise UserError(f"unknown direction {kind!r}: use u0, random, singular or row.")
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Edit: places and scores
+# ---- Edit: places and scores ---------------------------------------------------------------------------------------
 
 
 def term_positions(
@@ -312,116 +280,3 @@ def _moved(vectors: Tensor, mask: Tensor, edits: Sequence[tuple[Direction, float
     by_edit = vectors.unflatten(0, (len(edits), -1))
     shifts = [steps * direction.shift(copy) for (direction, steps), copy in zip(edits, by_edit, strict=True)]
     return (by_edit + mask[..., None] * torch.stack(shifts)).flatten(0, 1)
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Edit: the experiment
-
-
-@dataclass(frozen=True)
-class EditEffects:
-    """Scores under edits of the term. `baseline`, `perturbed`: float [pair, direction, step], S_b and S_p.
-
-    `steps` in units of std(U0); `names`: the directions; `query_ids`: the query of each pair; `where`: what was edited.
-    """
-
-    names: list[str]
-    steps: np.ndarray
-    query_ids: list[str]
-    baseline: np.ndarray
-    perturbed: np.ndarray
-    where: str
-
-    def by_query(self, values: np.ndarray) -> np.ndarray:
-        """Mean over the pairs of each query: float [query, ...], queries in order of first appearance."""
-        ids = np.array(self.query_ids)
-        return np.stack([values[ids == query].mean(axis=0) for query in dict.fromkeys(self.query_ids)])
-
-    @property
-    def contribution(self) -> np.ndarray:
-        """What the added term gives, S_p - S_b, mean over the pairs of a query: float [query, direction, step]."""
-        return self.by_query(self.perturbed - self.baseline)
-
-    @property
-    def slopes(self) -> np.ndarray:
-        """The statistic: least-squares slope of S_p - S_b over the steps, float [query, direction]."""
-        return slope(self.steps, self.contribution)
-
-    def table(self, seed: int = 0) -> pd.DataFrame:
-        """One row a direction: mean slope over queries with interval, mean S_p - S_b at each step, queries."""
-        rows = []
-        for number, name in enumerate(self.names):
-            mean, low, high = bootstrap_mean(self.slopes[:, number], seed=seed)
-            at_steps = {
-                f"{step:+g}": value
-                for step, value in zip(self.steps, self.contribution[:, number].mean(axis=0), strict=True)
-            }
-            rows.append(
-                {
-                    "direction": name,
-                    "slope": mean,
-                    "low": low,
-                    "high": high,
-                    **at_steps,
-                    "n_queries": len(self.contribution),
-                }
-            )
-        return pd.DataFrame(rows)
-
-
-def slope(x: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Least-squares slope over the last axis of `values`."""
-    centred = np.asarray(x, dtype=float) - np.mean(x)
-    return values @ centred / (centred @ centred)
-
-
-def edit_effects(
-    model: CrossEncoder,
-    pairs: Sequence[DiagnosticPair],
-    steps: Sequence[float] = STEPS,
-    where: str = "both",
-    direction: str = "u0",
-    n: int = N_CONTROLS,
-    seed: int = 0,
-    batch_size: int = 64,
-    progress: bool = False,
-) -> EditEffects:
-    """S_b and S_p of each pair under edits of its term, for each direction of a kind and each step (paper 7.4).
-
-    Costs 2 x pairs x directions x (steps other than 0) forward passes, and 2 x pairs for step 0.
-    """
-    from tqdm.auto import tqdm
-
-    if not pairs or len(set(steps)) < 2:
-        raise UserError("an edit experiment needs at least one pair and two different steps.")
-    directions, pieces = edit_directions(model, direction, n, seed), Pieces(model.tokenizer)
-    found = [
-        _pair_under_edits(model, pieces, pair, directions, steps, where, batch_size)
-        for pair in tqdm(pairs, desc=f"edits along {direction}", disable=not progress, leave=False)
-    ]
-    both = np.stack(found)  # [pair, side, direction, step]
-    names, query_ids = [one.name for one in directions], [pair.query_id for pair in pairs]
-    return EditEffects(names, np.array(steps, dtype=float), query_ids, both[:, 0], both[:, 1], where)
-
-
-def _pair_under_edits(
-    model: CrossEncoder,
-    pieces: Pieces,
-    pair: DiagnosticPair,
-    directions: Sequence[Direction],
-    steps: Iterable[float],
-    where: str,
-    batch_size: int,
-) -> np.ndarray:
-    """S_b and S_p of one pair: float [side, direction, step]. The unedited pair is scored once for all directions."""
-    texts = [pair.baseline_pair, pair.perturbed_pair]
-    encoding = model.encode(texts)
-    mask = term_positions(pieces, encoding, texts, [pair.term] * 2, where)
-    steps = list(steps)
-    moved = [step for step in steps if step != 0]
-    edits = [(one, step) for one in directions for step in moved] + [(directions[0], 0.0)]
-    scores = edited_scores(model, encoding, mask, edits, batch_size)
-    table = scores[:-1].reshape(len(directions), len(moved), 2)
-    unedited = np.broadcast_to(scores[-1], (len(directions), 2))
-    columns = [unedited if step == 0 else table[:, moved.index(step)] for step in steps]
-    return np.stack(columns, axis=1).transpose(2, 0, 1)

@@ -21,13 +21,16 @@ import hashlib
 import importlib.resources
 import json
 import os
-import socket
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.constants import ENDPOINT
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification
@@ -48,11 +51,12 @@ MINILM_L12_REPO = "cross-encoder/ms-marco-MiniLM-L-12-v2"
 MINILM_L12_REVISION = "7b0235231ca2674cb8ca8f022859a6eba2b1c968"
 
 LADDER = ("compiled", "classroom", "minilm-l12", "random")
+HUB_TIMEOUT_SECONDS = 3.0
 RANDOM_SPREAD = 0.08  # standard deviation of the random weights: large enough that texts get different scores
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """Resolve "auto" to the GPU if there is one, else the CPU; refuse a device that is not there."""
+    """Resolve "auto" to the GPU if there is one, else the CPU; refuse a device that is not there (chapter 2)."""
     if str(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -65,12 +69,9 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, as hex."""
-    digest = hashlib.sha256()
+    """SHA-256 of a file, as hex (chapter 2)."""
     with open(path, "rb") as handle:
-        for block in iter(lambda: handle.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _check_hash(path: Path, expected: str, what: str) -> None:
@@ -83,7 +84,10 @@ def _check_hash(path: Path, expected: str, what: str) -> None:
 
 
 def backbone_folder() -> Path:
-    """Folder of the backbone's files, verified by sha256: the installed package if there is one, else the hub."""
+    """Folder of the backbone's files, verified by sha256: the installed package if there is one, else the hub.
+
+    Chapter 2.
+    """
     try:
         folder = Path(str(importlib.resources.files(BACKBONE_PACKAGE))) / "model"
     except ModuleNotFoundError:
@@ -98,14 +102,10 @@ def backbone_folder() -> Path:
 
 def _download(repo: str, revision: str | None, instead: str = "") -> Path:
     """Fetch a model's config, tokenizer and safetensors from the hub at a fixed revision."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-
     wanted = ["config.json", "model.safetensors", "tokenizer*", "vocab.txt", "special_tokens_map.json"]
+    offline = not hub_in_reach()
     try:
-        return Path(
-            snapshot_download(repo, revision=revision, allow_patterns=wanted, local_files_only=not hub_in_reach())
-        )
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, local_files_only=offline))
     except RepositoryNotFoundError:
         raise UserError(f"unknown model {repo!r}: use one of {', '.join(LADDER)}, a folder, or a hub id.") from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
@@ -116,18 +116,16 @@ def _download(repo: str, revision: str | None, instead: str = "") -> Path:
         ) from None
 
 
-def hub_in_reach(timeout: float = 3.0) -> bool:
-    """True if the model hub (or the proxy to it) can be asked; decided within `timeout` seconds, without retries."""
-    from huggingface_hub.constants import ENDPOINT
+def hub_in_reach() -> bool:
+    """True if the model hub answers within `HUB_TIMEOUT_SECONDS`, through a proxy if one is set; asked once.
 
-    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
-        return True
-    address = urlsplit(ENDPOINT)
+    Chapter 2.
+    """
     try:
-        socket.create_connection((address.hostname, address.port or 443), timeout=timeout).close()
+        urlopen(Request(ENDPOINT, method="HEAD"), timeout=HUB_TIMEOUT_SECONDS).close()
         return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, HTTPError)  # a refusal is an answer, too
 
 
 @contextmanager
@@ -145,7 +143,10 @@ def _quiet_loading():
 
 
 def load_backbone_classifier(seed: int = 0) -> BertForSequenceClassification:
-    """The backbone with a fresh one-logit classifier: where training starts, and a control for what pretraining gave."""
+    """The backbone with a fresh one-logit classifier: where training starts, and a control for what pretraining gave.
+
+    Chapter 6.
+    """
     torch.manual_seed(seed)
     with _quiet_loading():
         return AutoModelForSequenceClassification.from_pretrained(
@@ -153,16 +154,22 @@ def load_backbone_classifier(seed: int = 0) -> BertForSequenceClassification:
         )
 
 
-def random_classifier(seed: int = 0) -> BertForSequenceClassification:
-    """A network of the backbone's shape with random weights: a control for every claim about a trained one."""
-    torch.manual_seed(seed)
+def random_classifier() -> BertForSequenceClassification:
+    """A network of the backbone's shape with random weights: a control for every claim about a trained one.
+
+    Chapter 9.
+    """
+    torch.manual_seed(0)
     config = AutoConfig.from_pretrained(backbone_folder(), num_labels=1, initializer_range=RANDOM_SPREAD)
     config._attn_implementation = "eager"
     return BertForSequenceClassification(config)
 
 
 def load_tokenizer(folder: Path):
-    """The fast tokenizer of a model folder, without the truncation or padding that the folder may prescribe."""
+    """The fast tokenizer of a model folder, without the truncation or padding that the folder may prescribe.
+
+    Chapter 2.
+    """
     tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
@@ -171,7 +178,7 @@ def load_tokenizer(folder: Path):
 
 
 def classroom_folder() -> Path:
-    """Folder of the shipped classroom adapter."""
+    """Folder of the shipped classroom adapter (chapter 2)."""
     return Path(str(importlib.resources.files("semanticbm"))) / "data" / "classroom-model"
 
 
@@ -179,8 +186,9 @@ def load_adapter(folder: Path) -> BertForSequenceClassification:
     """The backbone with a LoRA adapter merged into its weights: W + (alpha / r) B A, computed once in float32.
 
     The adapter's hash must be the one in `semanticbm.json` beside it.
+    Chapter 2.
     """
-    from peft import PeftModel
+    from peft import PeftModel  # here, because only adapters need it, and it takes a second
 
     weights, card = folder / "adapter_model.safetensors", folder / "semanticbm.json"
     if not weights.is_file() or not card.is_file():
@@ -198,13 +206,8 @@ def load_adapter(folder: Path) -> BertForSequenceClassification:
 
 def _load_folder(folder: Path, name: str, device: torch.device) -> CrossEncoder:
     if (folder / "adapter_model.safetensors").is_file():
-        return CrossEncoder(
-            load_adapter(folder),
-            load_tokenizer(backbone_folder()),
-            name,
-            device,
-            sha256(folder / "adapter_model.safetensors"),
-        )
+        source = sha256(folder / "adapter_model.safetensors")
+        return CrossEncoder(load_adapter(folder), load_tokenizer(backbone_folder()), name, device, source)
     if not (folder / "model.safetensors").is_file():
         raise UserError(f"{folder} has no model.safetensors: only safetensors weights are loaded.")
     try:
@@ -225,7 +228,7 @@ def _load_folder(folder: Path, name: str, device: torch.device) -> CrossEncoder:
 
 
 def load(name: str = "classroom", device: str | torch.device = "auto") -> CrossEncoder:
-    """Load a model of the ladder: "compiled", "classroom", "minilm-l12", "random", a folder, or a hub id.
+    """Load a model of the ladder: "compiled", "classroom", "minilm-l12", "random", a folder, or a hub id (chapter 2).
 
     "compiled" is BM25 compiled for the classroom collection. Raises `UserError` for an unknown name, damaged weights,
     or a hub that cannot be reached.

@@ -36,10 +36,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
-import torch
 
 from semanticbm.attention import PairAttention, attention_patterns, mass_on_document, rows_of_word
-from semanticbm.bert import layers, self_attention
 from semanticbm.collection import Collection
 from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.diagnostics import (
@@ -51,14 +49,12 @@ from semanticbm.diagnostics import (
     QueryUnbuildable,
     Settings,
     Unbuildable,
-    candidate_documents,
+    build_for_queries,
     insert,
-    seeded,
     tfc2,
 )
 from semanticbm.errors import UserError
-from semanticbm.evaluation import bootstrap_mean
-from semanticbm.heads import FoundHeads, Head, HeadValues, choose, head_table, intervals
+from semanticbm.heads import FoundHeads, Head, HeadValues, choose, head_table, interval_columns, other_heads
 from semanticbm.patching import encode_both, patched_scores, read_site
 
 MIN_RISE = 0.10  # least rise of MS from 0 to 5 occurrences
@@ -66,11 +62,10 @@ MIN_AUC = 0.90  # least mean same-token AUC
 LENGTHS = (20, 40, 80, 160)  # words
 CROP = 40  # words of a document that the curves use
 CLEAR_EFFECT = 1e-4  # a share below this is rounding
-MIN_CHANGE = 0.10  # least full change of a query, in standard deviations of the baseline scores
+MIN_CHANGE_SD = 0.10  # least full change of a query, in standard deviations of the baseline scores
 CONDITIONS = ("same", "synonym", "random", "filler")
 
-# --------------------------------------------------------------------------------------------------------------------
-# Attention patterns
+# ---- Attention patterns --------------------------------------------------------------------------------------------
 
 
 def matching_scores(
@@ -79,6 +74,7 @@ def matching_scores(
     """MS of each document: a list of float arrays [layer, head, query piece], one a document.
 
     Attention mass from each query piece to the document's pieces, the last [SEP] left out.
+    Chapter 5, eq-matching-score.
     """
     if isinstance(documents, str):
         raise UserError("documents is one text: pass a list of texts.")
@@ -86,29 +82,11 @@ def matching_scores(
     return [mass_on_document(pattern) for pattern in attention_patterns(model, pairs, batch_size)]
 
 
-def matching_scores_textbook(model: CrossEncoder, query: str, document: str) -> np.ndarray:
-    """MS of one document, written down as the definition says, through nnsight: float [layer, head, query piece]."""
-    encoding = model.encode([(query, document)])
-    first, stop = encoding.document_spans[0]
-    scores = []
-    with torch.no_grad():
-        patterns = []
-        with model.traced.trace(**encoding.inputs):
-            for layer in layers(model.traced):
-                patterns.append(self_attention(layer).output[1].save())
-    for pattern in patterns:  # float [1, head, position, position]
-        for head in pattern[0]:
-            for i in range(*encoding.query_spans[0]):
-                scores.append(sum(float(head[i, j]) for j in range(first, stop)))
-    return np.array(scores).reshape(model.n_layers, model.n_heads, -1)
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Curves: one thing varies, the rest is fixed
+# ---- Curves: one thing varies, the rest is fixed -------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Series:
+class DocumentSeries:
     """One query with documents that differ in one thing: `texts`, one for each point of the curve."""
 
     query_id: str
@@ -140,25 +118,10 @@ class Curves:
 
     def of_other_heads(self, heads: Iterable[Head]) -> np.ndarray:
         """Mean over all heads but these: float [query, point]."""
-        others = np.ones(self.matching.shape[1:3], dtype=bool)
-        others[tuple(np.transpose(_some(heads)))] = False
-        if not others.any():
+        others = other_heads(_some(heads), self.matching.shape[1:3])
+        if not others:
             raise UserError("there are no other heads to compare with.")
-        return self.matching[:, others].mean(axis=1)
-
-    def table(self, heads: Iterable[Head] | None = None, seed: int = 0) -> pd.DataFrame:
-        """One row a point: x, mean matching score of the heads (default: all) with interval, the model's mean score."""
-        values = self.matching.mean(axis=(1, 2)) if heads is None else self.of_heads(heads)
-        rows = [
-            {
-                self.x_name: point,
-                **dict(zip(("matching", "low", "high"), bootstrap_mean(values[:, n], seed=seed), strict=True)),
-                "score": self.scores[:, n].mean(),
-                "n_queries": len(self.query_ids),
-            }
-            for n, point in enumerate(self.x)
-        ]
-        return pd.DataFrame(rows)
+        return self.of_heads(others)
 
 
 def _some(heads: Iterable[Head]) -> list[Head]:
@@ -168,57 +131,48 @@ def _some(heads: Iterable[Head]) -> list[Head]:
     return heads
 
 
-def measure(
+def measure_curves(
     model: CrossEncoder,
-    series: Sequence[Series],
+    series: Sequence[DocumentSeries],
     x: Sequence,
     x_name: str,
-    skipped: Counter | None = None,
-    batch_size: int = 16,
+    skipped: Counter,
     progress: bool = False,
 ) -> Curves:
-    """Forward every text of every series once; average documents inside each query."""
+    """Forward every text of every series once; average documents inside each query (chapter 5)."""
     if not series:
-        raise UserError(f"no documents could be built for the {x_name} curve: {dict(skipped or {})}.")
+        raise UserError(f"no documents could be built for the {x_name} curve: {dict(skipped)}.")
     pieces = Pieces(model.tokenizer)
-    pairs = [(one.query, text) for one in series for text in one.texts]
-    label = f"{x_name}, {model.name}" if progress else ""
-    patterns = attention_patterns(model, pairs, batch_size, label)
+    pairs = [(of_query.query, text) for of_query in series for text in of_query.texts]
+    patterns = attention_patterns(model, pairs, label=f"{x_name}, {model.name}" if progress else "")
     matching: dict[str, list[np.ndarray]] = {}
     scores: dict[str, list[list[float]]] = {}
-    for one in series:
-        points = [next(patterns) for _ in one.texts]
-        rows = [rows_of_word(point, pieces.words(one.query), one.term) - point.query.start for point in points]
-        masses = [mass_on_document(point)[:, :, own].mean(axis=-1) for point, own in zip(points, rows, strict=True)]
-        matching.setdefault(one.query_id, []).append(np.stack(masses, axis=-1))
-        scores.setdefault(one.query_id, []).append([point.score for point in points])
-    by_query = [np.stack([np.mean(found, axis=0) for found in side.values()]) for side in (matching, scores)]
-    return Curves(tuple(x), x_name, list(matching), *by_query, len(series), skipped or Counter())
+    for of_query in series:
+        points = [next(patterns) for _ in of_query.texts]
+        masses = [mass_of_word(point, pieces.words(of_query.query), of_query.term) for point in points]
+        matching.setdefault(of_query.query_id, []).append(np.stack(masses, axis=-1))
+        scores.setdefault(of_query.query_id, []).append([point.score for point in points])
+    by_query = [np.stack([np.mean(values, axis=0) for values in side.values()]) for side in (matching, scores)]
+    return Curves(tuple(x), x_name, list(matching), *by_query, len(series), skipped)
+
+
+def mass_of_word(pattern: PairAttention, query_words: Sequence[str], word: str) -> np.ndarray:
+    """Matching score of a query word, the mean over its pieces: float [layer, head] (chapter 5)."""
+    own = rows_of_word(pattern, query_words, word) - pattern.query.start
+    return mass_on_document(pattern)[:, :, own].mean(axis=-1)
 
 
 def build_series(
-    build: Callable[[Candidate], Series],
+    build: Callable[[Candidate], DocumentSeries],
     model: CrossEncoder,
     collection: Collection,
     settings: Settings,
     queries: Iterable[str] | None,
-) -> tuple[list[Series], Counter]:
-    """Apply `build` to documents of each query until `settings.documents_per_query` series are built."""
+) -> tuple[list[DocumentSeries], Counter]:
+    """`build` applied to documents of each query, and what could not be built, by reason (chapter 5)."""
     kit = Kit(collection, Pieces(model.tokenizer), replace(settings, max_length=model.max_length), collection.synonyms)
-    series, skipped = [], Counter()
-    for query_id in collection.queries if queries is None else queries:
-        rng, built = seeded(settings.seed, query_id), 0
-        for document_id in candidate_documents(collection, query_id, rng):
-            try:
-                series.append(build(Candidate(kit, query_id, document_id, rng)))
-                built += 1
-            except Unbuildable as reason:
-                skipped[str(reason)] += 1
-                if isinstance(reason, QueryUnbuildable):
-                    break
-            if built == settings.documents_per_query:
-                break
-    return series, skipped
+    skipped: Counter = Counter()
+    return list(build_for_queries(build, kit, queries, skipped)), skipped
 
 
 def tf_curves(
@@ -233,20 +187,21 @@ def tf_curves(
     """MS over 0, 1, ... occurrences of a query word: equal length, random places, random order of filling (TFC2).
 
     Documents are cropped to `CROP` words, which keeps the experiment quick; the same holds for `similarity_curves`.
+    Chapter 5.
     """
     settings = Settings(documents_per_query, occurrences=occurrences, max_words=CROP, seed=seed)
 
-    def build(case: Candidate) -> Series:
+    def build(case: Candidate) -> DocumentSeries:
         steps = tfc2(case)
         texts = [step.baseline for step in steps] + [steps[-1].perturbed]
-        return Series(case.query_id, case.query, steps[0].term, texts)
+        return DocumentSeries(case.query_id, case.query, steps[0].term, texts)
 
     series, skipped = build_series(build, model, collection, settings, queries)
-    return measure(model, series, range(occurrences + 1), "occurrences", skipped, progress=progress)
+    return measure_curves(model, series, range(occurrences + 1), "occurrences", skipped, progress=progress)
 
 
 def background(case: Candidate, n_words: int) -> list[str]:
-    """Words of this document and of other random ones, without any query word and without their synonyms.
+    """Words of this document and of other random ones, without any query word and without their synonyms (chapter 5).
 
     Stop words of the query go, too: "does" in a longer document would be one more match.
     """
@@ -271,23 +226,23 @@ def length_curves(
     seed: int = 0,
     progress: bool = False,
 ) -> Curves:
-    """MS over document length in words, with a fixed number of occurrences (LNC1, many words at a time).
+    """MS over document length in words, with a fixed number of occurrences (LNC1, many words at a time) (chapter 5).
 
     The longer document is the shorter one with irrelevant words after it; the places of the query word do not move.
     """
     settings = Settings(documents_per_query, seed=seed)
 
-    def build(case: Candidate) -> Series:
+    def build(case: Candidate) -> DocumentSeries:
         term, text = case.term(), background(case, max(lengths) - occurrences)
         places = case.rng.integers(min(lengths) - occurrences + 1, size=occurrences)
         texts = [insert(" ".join(text[: length - occurrences]), places, [term] * occurrences) for length in lengths]
         longest = case.kit.pieces.length(texts[-1]) + case.kit.pieces.length(case.query) + 3
         if longest > model.max_length:
             raise Unbuildable(f"the longest document has over {model.max_length} pieces")
-        return Series(case.query_id, case.query, term, texts)
+        return DocumentSeries(case.query_id, case.query, term, texts)
 
     series, skipped = build_series(build, model, collection, settings, queries)
-    return measure(model, series, lengths, "length", skipped, progress=progress)
+    return measure_curves(model, series, lengths, "length", skipped, progress=progress)
 
 
 def similarity_curves(
@@ -302,22 +257,26 @@ def similarity_curves(
 
     All four documents have one length, and the word stands at the same random place. The unrelated word is a synonym of
     some other word of the list. Queries without a word in the collection's synonym list are skipped.
+    Chapter 5.
     """
     settings = Settings(documents_per_query, position="random", max_words=CROP, seed=seed)
     targets = sorted({synonym for group in collection.synonyms.values() for synonym in group})
 
-    def build(case: Candidate) -> Series:
+    def build(case: Candidate) -> DocumentSeries:
         term, synonym, random = similar_words(case, targets)
         place, n_pieces = case.place(), max(map(case.kit.pieces.length, (term, synonym, random)))
         texts = [insert(case.document, [place], [case.padded(word, n_pieces)]) for word in (term, synonym, random, "")]
-        return Series(case.query_id, case.query, term, texts)
+        return DocumentSeries(case.query_id, case.query, term, texts)
 
     series, skipped = build_series(build, model, collection, settings, queries)
-    return measure(model, series, CONDITIONS, "inserted", skipped, progress=progress)
+    return measure_curves(model, series, CONDITIONS, "inserted", skipped, progress=progress)
 
 
 def similar_words(case: Candidate, targets: Sequence[str]) -> tuple[str, str, str]:
-    """A query word, one of its synonyms and an unrelated word of `targets`; none of them is in the document."""
+    """A query word, one of its synonyms and an unrelated word of `targets`; none of them is in the document.
+
+    Chapter 5.
+    """
     count, synonyms = case.kit.pieces.count, case.kit.synonyms
     new = {
         word: [other for other in synonyms.get(word, ()) if not count(other, case.query)] for word in case.content_words
@@ -339,18 +298,23 @@ def similar_words(case: Candidate, targets: Sequence[str]) -> tuple[str, str, st
     return term, synonym, str(unrelated[0])
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Same token against other tokens
+# ---- Same token against other tokens -------------------------------------------------------------------------------
 
 
 def area_under_curve(copies: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Chance that a copy gets more attention than another piece, ties half: [..., copy], [..., other] -> [...]."""
+    """Chance that a copy gets more attention than another piece, ties half: [..., copy], [..., other] -> [...].
+
+    Chapter 5.
+    """
     differences = copies[..., :, None] - others[..., None, :]
     return (np.sign(differences) / 2 + 0.5).mean(axis=(-1, -2))
 
 
 def pattern_auc(pattern: PairAttention, rows: Iterable[int]) -> np.ndarray | None:
-    """Mean same-token AUC of the given query rows: float [layer, head]; None if no row has a copy in the document."""
+    """Mean same-token AUC of the given query rows: float [layer, head]; None if no row has a copy in the document.
+
+    Chapter 5.
+    """
     document = pattern.ids[pattern.document]
     areas = []
     for row in rows:
@@ -369,40 +333,43 @@ def same_token_auc(
     seed: int = 0,
     progress: bool = False,
 ) -> HeadValues:
-    """Same-token AUC of each head on natural text: content words of the query, documents that contain one of them."""
+    """Same-token AUC of each head on natural text: content words of the query, documents that contain one of them.
+
+    Chapter 5.
+    """
     settings = Settings(documents_per_query, seed=seed)
 
-    def build(case: Candidate) -> Series:
+    def build(case: Candidate) -> DocumentSeries:
         present = [word for word in case.content_words if case.kit.pieces.count(word, case.document)]
         if not present:
             raise Unbuildable("the document has no content word of the query")
-        return Series(case.query_id, case.query, " ".join(present), [case.document])
+        return DocumentSeries(case.query_id, case.query, " ".join(present), [case.document])
 
     series, skipped = build_series(build, model, collection, settings, queries)
     if not series:
         raise UserError(f"no document contains a query word: {dict(skipped)}.")
-    patterns = attention_patterns(
-        model, [(one.query, one.texts[0]) for one in series], label=f"same-token AUC, {model.name}" if progress else ""
-    )
-    pieces, found = Pieces(model.tokenizer), {}
-    for one, pattern in zip(series, patterns, strict=True):
-        rows = [row for word in one.term.split() for row in rows_of_word(pattern, pieces.words(one.query), word)]
+    pairs = [(of_query.query, of_query.texts[0]) for of_query in series]
+    patterns = attention_patterns(model, pairs, label=f"same-token AUC, {model.name}" if progress else "")
+    pieces, areas = Pieces(model.tokenizer), {}
+    for of_query, pattern in zip(series, patterns, strict=True):
+        query_words = pieces.words(of_query.query)
+        rows = [row for word in of_query.term.split() for row in rows_of_word(pattern, query_words, word)]
         area = pattern_auc(pattern, rows)
         if area is not None:
-            found.setdefault(one.query_id, []).append(area)
-    return HeadValues(
-        list(found), np.stack([np.mean(areas, axis=0) for areas in found.values()]), sum(map(len, found.values()))
-    )
+            areas.setdefault(of_query.query_id, []).append(area)
+    return HeadValues.from_documents(areas)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Choosing heads
+# ---- Choosing heads ------------------------------------------------------------------------------------------------
 
 
 def matching_table(curves: Curves, auc: HeadValues, seed: int = 0) -> pd.DataFrame:
-    """The numbers of the rule for each head: rise of MS from none to most occurrences, with interval, and mean AUC."""
-    rise, low, high = intervals(curves.matching[..., -1] - curves.matching[..., 0], seed)
-    return head_table({"rise": rise, "rise_low": low, "rise_high": high, "auc": auc.mean()})
+    """The numbers of the rule for each head: rise of MS from none to most occurrences, with interval, and mean AUC.
+
+    Chapter 5.
+    """
+    rise = interval_columns("rise", curves.matching[..., -1] - curves.matching[..., 0], seed)
+    return head_table({**rise, "auc": auc.mean()})
 
 
 def find_matching_heads(
@@ -411,38 +378,34 @@ def find_matching_heads(
     queries: Iterable[str] | None = None,
     documents_per_query: int = 2,
     min_rise: float = MIN_RISE,
-    min_auc: float = MIN_AUC,
     seed: int = 0,
     progress: bool = False,
 ) -> FoundHeads:
-    """The matching heads of a model, by the rule of this module, strongest rise first.
+    """The matching heads of a model, by the rule of this module, strongest rise first (chapter 5).
 
     To test a claim about them, pass half of the queries here and measure on the other half.
     """
     queries = list(collection.queries if queries is None else queries)
     curves = tf_curves(model, collection, queries, documents_per_query, seed=seed, progress=progress)
     auc = same_token_auc(model, collection, queries, documents_per_query, seed, progress)
-    return choose_matching_heads(curves, auc, min_rise, min_auc, seed)
+    return choose_matching_heads(curves, auc, min_rise, seed)
 
 
-def choose_matching_heads(
-    curves: Curves, auc: HeadValues, min_rise: float = MIN_RISE, min_auc: float = MIN_AUC, seed: int = 0
-) -> FoundHeads:
-    """Apply the rule of this module to `tf_curves` and `same_token_auc` that were measured before."""
+def choose_matching_heads(curves: Curves, auc: HeadValues, min_rise: float = MIN_RISE, seed: int = 0) -> FoundHeads:
+    """Apply the rule of this module to `tf_curves` and `same_token_auc` that were measured before (chapter 5)."""
     table = matching_table(curves, auc, seed)
-    wanted = (table["rise"] >= min_rise) & (table["rise_low"] > 0) & (table["auc"] >= min_auc)
-    rule = f"rise of MS >= {min_rise} with interval above 0, same-token AUC >= {min_auc}"
+    wanted = (table["rise"] >= min_rise) & (table["rise_low"] > 0) & (table["auc"] >= MIN_AUC)
+    rule = f"rise of MS >= {min_rise} with interval above 0, same-token AUC >= {MIN_AUC}"
     table["chosen"] = wanted
     return FoundHeads(choose(table, wanted, "rise"), table, rule, len(curves.query_ids))
 
 
 def increments(curves: Curves, heads: Iterable[Head]) -> np.ndarray:
-    """What each further occurrence adds to the mean MS of the heads: float [query, step]."""
+    """What each further occurrence adds to the mean MS of the heads: float [query, step] (chapter 5)."""
     return np.diff(curves.of_heads(heads), axis=1)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Do they matter?
+# ---- Do they matter? -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -459,7 +422,7 @@ class Effects:
 
 
 def share_out(diagnostics: Diagnostics, effects: np.ndarray, changes: np.ndarray, least: float) -> Effects:
-    """Effects of pairs put together by query, as sum of effects over sum of changes.
+    """Effects of pairs put together by query, as sum of effects over sum of changes (chapter 7, eq-share).
 
     effects: float [pair, layer, head], S_patched - S_b in logits, NaN where a head cannot act (taken as 0). changes:
     float [pair], S_p - S_b in logits.
@@ -480,6 +443,7 @@ def head_effects(model: CrossEncoder, pair: DiagnosticPair, heads: Iterable[Head
     """Total effect of single heads: their z (all positions) from the perturbed run goes into the baseline run.
 
     Returns S_patched - S_b in logits, float [layer, head] with NaN at heads not asked for, and S_b and S_p.
+    Chapter 5.
     """
     baseline, perturbed = encode_both(model, [pair.baseline_pair], [pair.perturbed_pair])
     ours, theirs = read_site(model, baseline), read_site(model, perturbed)
@@ -493,24 +457,18 @@ def head_effects(model: CrossEncoder, pair: DiagnosticPair, heads: Iterable[Head
     return effects, first, second
 
 
-def confirm_heads(
-    model: CrossEncoder, found: FoundHeads, diagnostics: Diagnostics, seed: int = 0, progress: bool = False
-) -> FoundHeads:
+def confirm_heads(model: CrossEncoder, found: FoundHeads, diagnostics: Diagnostics) -> FoundHeads:
     """Those of the found heads whose output matters: mean total effect above 0 with its whole 95 % interval.
 
     `diagnostics`: TFC1 pairs. The table gets the columns effect, effect_low, effect_high and confirmed. A head that
     looks at matches and writes where nobody reads has the effect 0.
+    Chapter 5.
     """
-    from tqdm.auto import tqdm
-
-    pairs = tqdm(diagnostics.pairs, desc=f"patching {model.name}", disable=not progress, leave=False)
-    effects, baseline, perturbed = map(
-        np.array, zip(*(head_effects(model, pair, found.heads) for pair in pairs), strict=True)
-    )
-    shares = share_out(diagnostics, effects, perturbed - baseline, MIN_CHANGE * float(baseline.std()))
-    numbers = dict(zip(("effect", "effect_low", "effect_high"), intervals(shares.values, seed), strict=True))
-    table = found.table.assign(**{name: values.reshape(-1) for name, values in numbers.items()})
+    of_pairs = [head_effects(model, pair, found.heads) for pair in diagnostics.pairs]
+    effects, baseline, perturbed = (np.array(side) for side in zip(*of_pairs, strict=True))
+    shares = share_out(diagnostics, effects, perturbed - baseline, MIN_CHANGE_SD * float(baseline.std()))
+    effect = head_table(interval_columns("effect", shares.values)).drop(columns=["head", "layer", "index"])
+    table = found.table.join(effect)
     table["confirmed"] = table["chosen"] & (table["effect_low"] > CLEAR_EFFECT)
-    return FoundHeads(
-        choose(table, table["confirmed"], "effect"), table, f"{found.rule}, total effect above 0", len(shares.query_ids)
-    )
+    confirmed = choose(table, table["confirmed"], "effect")
+    return FoundHeads(confirmed, table, f"{found.rule}, total effect above 0", len(shares.query_ids))

@@ -47,8 +47,7 @@ from semanticbm.patching import Run
 MEMORY_BYTES = 256 * 2**20  # what one batch of senders may need, about
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Frozen heads: every position alone
+# ---- Frozen heads: every position alone ----------------------------------------------------------------------------
 
 
 def frozen_streams(model: CrossEncoder, ours: Run, theirs: Run, senders: Sequence[Head]) -> Iterator[Tensor]:
@@ -76,7 +75,7 @@ def frozen_streams(model: CrossEncoder, ours: Run, theirs: Run, senders: Sequenc
 def effects_on_score(model: CrossEncoder, ours: Run, theirs: Run, memory: int = MEMORY_BYTES) -> Tensor:
     """S_patched - S_b of every head on the path to the score: float [sender, batch] (chapter 4, paper 3.2)."""
     cls_ours, cls_theirs, effects = ours.at(slice(1)), theirs.at(slice(1)), []
-    for senders in _chunks(model, all_heads(model), len(ours.scores), memory):
+    for senders in _chunks(model, all_heads(model.head_shape), len(ours.scores), memory):
         *_, last = frozen_streams(model, cls_ours, cls_theirs, senders)
         scores = score_from_cls(model.hf, last[:, :, 0])
         effects.append(scores[1:] - scores[0])
@@ -90,8 +89,7 @@ def _chunks(model: CrossEncoder, senders: Sequence[Head], n_tokens: int, memory:
     return (senders[start : start + step] for start in range(0, len(senders), step))
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Receivers: frozen up to their layer, free from there on
+# ---- Receivers: frozen up to their layer, free from there on -------------------------------------------------------
 
 
 @torch.no_grad()
@@ -106,7 +104,7 @@ def effects_through_receivers(
     only_cls = into == "q" and min(receivers) == model.n_layers - 1
     runs = [run.at(slice(1)) if only_cls else run for run in (ours, theirs)]
     effects = [torch.empty(0, len(ours.scores), device=model.device)]
-    for senders in _chunks(model, all_heads(model, max(receivers)), ours.encoding.input_ids.numel(), memory):
+    for senders in _chunks(model, all_heads((max(receivers), model.n_heads)), ours.encoding.input_ids.numel(), memory):
         streams = islice(frozen_streams(model, *runs, senders), max(receivers) + 1)
         heard = {
             layer: _what_heads_read(model, layer, stream, receivers[layer], into, 1 + len(senders))

@@ -70,8 +70,7 @@ SITES = ("residual", "attention", "mlp", "heads")
 Positions = Sequence[int] | str | None
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# The method: read in one run, overwrite in another
+# ---- The method: read in one run, overwrite in another -------------------------------------------------------------
 
 
 def site_of(layer, site: str):
@@ -155,8 +154,7 @@ def activation_patching(
     return metric(patched, *(float(model.logits(encoding)[0]) for encoding in (ours, theirs)))
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Attribution patching
+# ---- Attribution patching ------------------------------------------------------------------------------------------
 
 
 @torch.enable_grad()
@@ -188,8 +186,7 @@ def attribution_patching(model: CrossEncoder, baseline: Pair, perturbed: Pair) -
     return metric(score_b + guess, score_b, score_p)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Recorded runs
+# ---- Recorded runs -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -223,8 +220,7 @@ def record(model: CrossEncoder, encoding: Encoding) -> Run:
     return Run(encoding, list(z), list(residual), scores)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Two inputs, and the places to patch
+# ---- Two inputs, and the places to patch ---------------------------------------------------------------------------
 
 
 def encode_both(model: CrossEncoder, baselines: Iterable[Pair], perturbed: Iterable[Pair]) -> tuple[Encoding, Encoding]:

@@ -44,11 +44,10 @@ import nnsight
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from semanticbm import one_pass
 from semanticbm.bert import layers, projection, z_projection
-from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair
+from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, progress_bar
 from semanticbm.errors import UserError
 from semanticbm.heads import Head, all_heads
 from semanticbm.patching import MIN_CHANGE_LOGITS, Run, check_choice, encode_both, metric, record, same_tokens, to_numpy
@@ -58,8 +57,7 @@ METHODS = ("fast", "textbook")
 Receivers = dict[int, list[int]]  # {layer: its receiving heads}, both in order
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# The method: traced runs with frozen heads
+# ---- The method: traced runs with frozen heads ---------------------------------------------------------------------
 
 
 def freeze(z_b: Sequence[Tensor], z_p: Sequence[Tensor], sender: Head, n_heads: int) -> list[Tensor]:
@@ -124,14 +122,14 @@ def path_to_receivers(
 
 def score_effects_textbook(model: CrossEncoder, ours: Run, theirs: Run) -> Tensor:
     """S_patched - S_b of every head on the path to the score: float [sender, batch]. One trace a sender."""
-    frozen = (freeze(ours.z, theirs.z, sender, model.n_heads) for sender in all_heads(model))
+    frozen = (freeze(ours.z, theirs.z, sender, model.n_heads) for sender in all_heads(model.head_shape))
     return torch.stack([path_to_score(model, ours.encoding, z) - ours.scores for z in frozen])
 
 
 def receiver_effects_textbook(model: CrossEncoder, ours: Run, theirs: Run, receivers: Receivers, into: str) -> Tensor:
     """S_patched - S_b of every head before the last receiver's layer: float [sender, batch]. Two traces a sender."""
     effects = [torch.empty(0, len(ours.scores), device=model.device)]
-    for sender in all_heads(model, max(receivers)):
+    for sender in all_heads((max(receivers), model.n_heads)):
         frozen = freeze(ours.z, theirs.z, sender, model.n_heads)
         heard = read_receivers(model, ours.encoding, frozen, receivers, into)
         scores = path_to_receivers(model, ours.encoding, heard, receivers, into)
@@ -139,8 +137,7 @@ def receiver_effects_textbook(model: CrossEncoder, ours: Run, theirs: Run, recei
     return torch.cat(effects)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# What the book calls
+# ---- What the book calls -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -257,8 +254,7 @@ def effects_on_receivers_many(
     return _join([_effects_of_batch(model, measure, *batch) for batch in batches], min_change)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Batches of pairs
+# ---- Batches of pairs ----------------------------------------------------------------------------------------------
 
 
 def _by_layer(model: CrossEncoder, receivers: Iterable[Head], into: str) -> Receivers:
@@ -281,8 +277,7 @@ def _batches(model: CrossEncoder, baselines, perturbed, batch_size: int, progres
         raise UserError(f"{len(baselines)} baseline pairs and {len(perturbed)} perturbed pairs: give one for one.")
     if not baselines:
         raise UserError("no pair was given: path patching needs at least one.")
-    starts = range(0, len(baselines), batch_size)
-    for start in tqdm(starts, desc=f"path patching {model.name}", disable=not progress, leave=False):
+    for start in progress_bar(range(0, len(baselines), batch_size), f"path patching {model.name}" if progress else ""):
         yield baselines[start : start + batch_size], perturbed[start : start + batch_size]
 
 

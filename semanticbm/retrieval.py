@@ -24,32 +24,28 @@ from transformers import AutoModel
 
 from semanticbm.bm25 import BM25
 from semanticbm.collection import Collection
-from semanticbm.cross_encoder import CrossEncoder, _chunks, _progress
+from semanticbm.cross_encoder import CrossEncoder, batch_numbers
+from semanticbm.evaluation import Run
 from semanticbm.ladder import backbone_folder, load_tokenizer
 
-Run = dict[str, dict[str, float]]
+RANK_CONSTANT = 60  # ranks, the choice of Cormack, Clarke and Buettcher
 
 
 def top(scores: Mapping[str, float], depth: int) -> dict[str, float]:
-    """The `depth` best documents, best first; equal scores in the order of their ids."""
+    """The `depth` best documents, best first; equal scores in the order of their ids (chapter 2)."""
     order = sorted(scores, key=lambda document: (-scores[document], document))[:depth]
     return {document: float(scores[document]) for document in order}
 
 
 def bm25_run(
-    collection: Collection,
-    depth: int = 100,
-    k1: float = 1.2,
-    b: float = 0.75,
-    queries: Iterable[str] | None = None,
-    every: bool = False,
+    collection: Collection, depth: int = 100, queries: Iterable[str] | None = None, every: bool = False
 ) -> Run:
-    """BM25's best `depth` documents of each query, among those that share a word with it.
+    """BM25's best `depth` documents of each query, among those that share a word with it (chapter 2).
 
     With `every`, documents with score 0 fill the list up to `depth`, in the order of their ids. A first stage must not
     return them: it did not find them, and a fusion would give them credit for a rank that means nothing.
     """
-    index = BM25(collection.documents, k1, b)
+    index = BM25(collection.documents)
     run = {}
     for query in queries or collection.queries:
         scores = dict(zip(index.ids, index.scores(collection.queries[query]), strict=True))
@@ -67,28 +63,28 @@ class VectorEncoder:
 
     def vectors(self, texts: list[str], batch_size: int = 32, progress: bool = False) -> np.ndarray:
         """Unit vectors: float [text, d_model]. Texts are cut at 256 tokens, as the backbone was trained."""
-        order = sorted(range(len(texts)), key=lambda number: -len(texts[number]))
+        label = "encoding texts" if progress else ""
         result = np.empty((len(texts), self.model.config.hidden_size), dtype=np.float32)
-        for chunk in _progress(_chunks(order, batch_size), "encoding texts", progress):
+        for numbers in batch_numbers([len(text) for text in texts], batch_size, label, longest_first=True):
             batch = self.tokenizer(
-                [texts[number] for number in chunk], padding=True, truncation=True, max_length=256, return_tensors="pt"
+                [texts[number] for number in numbers],
+                padding=True,
+                truncation=True,
+                max_length=256,
+                return_tensors="pt",
             )
             hidden = self.model(**batch).last_hidden_state
             mask = batch["attention_mask"][:, :, None]
             mean = (hidden * mask).sum(1) / mask.sum(1)
-            result[chunk] = torch.nn.functional.normalize(mean, dim=-1).numpy()
+            result[numbers] = torch.nn.functional.normalize(mean, dim=-1).numpy()
         return result
 
 
 def vector_run(
-    collection: Collection,
-    depth: int = 100,
-    encoder: VectorEncoder | None = None,
-    queries: Iterable[str] | None = None,
-    progress: bool = False,
+    collection: Collection, depth: int = 100, queries: Iterable[str] | None = None, progress: bool = False
 ) -> Run:
-    """The backbone's best `depth` documents of each query, by cosine."""
-    encoder = encoder or VectorEncoder()
+    """The backbone's best `depth` documents of each query, by cosine (chapter 2)."""
+    encoder = VectorEncoder()
     chosen = list(queries or collection.queries)
     documents = encoder.vectors(list(collection.documents.values()), progress=progress)
     asked = encoder.vectors([collection.queries[query] for query in chosen])
@@ -99,20 +95,20 @@ def vector_run(
     }
 
 
-def fuse(runs: Iterable[Run], depth: int = 100, constant: float = 60.0) -> Run:
-    """Reciprocal rank fusion: score = sum over the runs of 1 / (constant + rank), ranks from 1."""
+def fuse(runs: Iterable[Run], depth: int = 100) -> Run:
+    """Reciprocal rank fusion: score = sum over the runs of 1 / (60 + rank), ranks from 1 (chapter 2)."""
     fused: dict[str, dict[str, float]] = {}
     for run in runs:
         for query, scores in run.items():
             ranked = top(scores, len(scores))
             for rank, document in enumerate(ranked, start=1):
                 row = fused.setdefault(query, {})
-                row[document] = row.get(document, 0.0) + 1 / (constant + rank)
+                row[document] = row.get(document, 0.0) + 1 / (RANK_CONSTANT + rank)
     return {query: top(scores, depth) for query, scores in fused.items()}
 
 
 def rerank(model: CrossEncoder, collection: Collection, run: Run, depth: int = 100, progress: bool = False) -> Run:
-    """Score the best `depth` candidates of each query with the cross-encoder; the rest is dropped."""
+    """Score the best `depth` candidates of each query with the cross-encoder; the rest is dropped (chapter 2)."""
     pairs = [(query, document) for query, scores in run.items() for document in top(scores, depth)]
     values = model.score_pairs(
         [(collection.queries[query], collection.documents[document]) for query, document in pairs], progress=progress

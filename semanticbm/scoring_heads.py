@@ -12,7 +12,7 @@ matching heads, has to get there. Two kinds of heads do that in the paper:
 important if its mean effect over queries is above `MIN_EFFECT`, with a 95 % bootstrap interval that excludes 0.
 Documents of one query are put together first: the effect of a query is the sum of score changes by patching, divided
 by the sum of the full changes. A mean of ratios would be ruled by the pairs whose full change is near 0. Queries whose
-full change is small against the spread of all scores (`MIN_CHANGE`) say nothing about shares: left out and counted.
+full change is small against the spread of all scores (`MIN_CHANGE_SD`) say nothing about shares: left out and counted.
 
 **Finding relays**: the same with the effect on the score *through q, k and v of the scoring heads* and nothing else.
 
@@ -34,29 +34,34 @@ from itertools import islice
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.stats import rankdata
 
-from semanticbm.attention import PairAttention, attention_patterns, cls_row
-from semanticbm.bert import layers, z_projection
+from semanticbm.attention import ClsAttention, attention_patterns, cls_row
 from semanticbm.bm25 import BM25
 from semanticbm.collection import Collection
 from semanticbm.cross_encoder import CrossEncoder
-from semanticbm.diagnostics import DiagnosticPair, Diagnostics, Pieces, candidate_documents, is_content, seeded
+from semanticbm.diagnostics import Diagnostics, Pieces, candidate_documents, is_content, seeded
 from semanticbm.errors import UserError
 from semanticbm.evaluation import bootstrap_mean
-from semanticbm.heads import FoundHeads, Head, HeadValues, choose, head_name, head_table, intervals
-from semanticbm.matching import MIN_CHANGE, Effects, share_out
-from semanticbm.patching import encode_both, gradients, read_site
+from semanticbm.heads import (
+    FoundHeads,
+    Head,
+    HeadValues,
+    choose,
+    head_name,
+    head_table,
+    interval_columns,
+    rows_of_heads,
+)
+from semanticbm.matching import MIN_CHANGE_SD, Effects, share_out
 from semanticbm.path_patching import direct_effects_many, effects_on_receivers_many
 
-MIN_EFFECT = 0.02  # least mean direct effect, as a share of the full change; fixed before any run
+MIN_EFFECT = 0.02  # least mean effect, a share of the full change; fixed before any run
 FEW_QUERIES = 12
 KINDS = ("query", "key", "value")
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Where [CLS] looks
+# ---- Where [CLS] looks ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ def cls_attention(
     seed: int = 0,
     progress: bool = False,
 ) -> list[QueryAttention]:
-    """[CLS] attention to the words of each query, averaged over documents judged for it.
+    """[CLS] attention to the words of each query, averaged over documents judged for it (chapter 7).
 
     `idf`: word -> IDF; by default that of BM25 on the collection.
     """
@@ -110,22 +115,22 @@ def cls_attention(
         jobs += [(query_id, document_id) for document_id, _ in zip(ids, range(documents_per_query), strict=False)]
     pairs = [(collection.queries[query_id], collection.documents[document_id]) for query_id, document_id in jobs]
     patterns = attention_patterns(model, pairs, label=f"[CLS] attention, {model.name}" if progress else "")
-    found: dict[str, list[PairAttention]] = {}
+    rows: dict[str, list[ClsAttention]] = {}
     for (query_id, _), pattern in zip(jobs, patterns, strict=True):
-        found.setdefault(query_id, []).append(cls_row(pattern))
+        rows.setdefault(query_id, []).append(cls_row(pattern))
     return [
-        _query_attention(query_id, collection.queries[query_id], rows, pieces, idf) for query_id, rows in found.items()
+        _query_attention(query_id, collection.queries[query_id], of_query, pieces, idf)
+        for query_id, of_query in rows.items()
     ]
 
 
 def _query_attention(
-    query_id: str, query: str, rows: list[PairAttention], pieces: Pieces, idf: Callable[[str], float]
+    query_id: str, query: str, rows: list[ClsAttention], pieces: Pieces, idf: Callable[[str], float]
 ) -> QueryAttention:
-    words, where = list(pieces.words(query)), np.array(rows[0].word_ids[rows[0].query])
-    on_pieces = np.mean([row.weights[:, :, row.query] for row in rows], axis=0)
-    on_words = np.stack([on_pieces[..., where == number].mean(axis=-1) for number in range(len(words))], axis=-1)
-    sides = [np.stack([row.weights[:, :, side].sum(-1) for side in (row.query, row.document)], -1) for row in rows]
-    mass = np.mean(sides, axis=0)
+    words, where = list(pieces.words(query)), rows[0].word_ids
+    on_pieces = np.mean([row.to_query for row in rows], axis=0)
+    on_words = np.stack([on_pieces[..., where == place].mean(axis=-1) for place in range(len(words))], axis=-1)
+    mass = np.mean([np.stack([row.on_query, row.on_document], axis=-1) for row in rows], axis=0)
     return QueryAttention(
         query_id,
         words,
@@ -137,23 +142,29 @@ def _query_attention(
     )
 
 
-def idf_correlations(found: Sequence[QueryAttention], control: str | None = None, min_words: int = 4) -> HeadValues:
-    """Spearman of [CLS] attention and IDF inside each query, for each head.
+def cls_idf_correlations(looks: Sequence[QueryAttention], control: str | None = None, min_words: int = 4) -> HeadValues:
+    """Spearman of [CLS] attention and IDF inside each query, for each head (chapter 7).
 
     `control`: "position" or "n_pieces" is partialled out, after ranking. Queries with fewer than `min_words` words (or
     with equal IDFs) have no value and are left out.
     """
     if control not in (None, "position", "n_pieces"):
         raise UserError(f"control={control!r} is unknown: use position, n_pieces or None.")
-    usable = [one for one in found if len(one.words) >= min_words and np.ptp(one.idf) > 0]
+    usable = [of_query for of_query in looks if len(of_query.words) >= min_words and np.ptp(of_query.idf) > 0]
     if not usable:
         raise UserError(f"no query has {min_words} words with different IDFs: take another collection.")
-    values = [_rank_correlation(one.attention, one.idf, getattr(one, control) if control else None) for one in usable]
-    return HeadValues([one.query_id for one in usable], np.stack(values), len(usable))
+    values = [
+        rank_correlation(of_query.attention, of_query.idf, getattr(of_query, control) if control else None)
+        for of_query in usable
+    ]
+    return HeadValues([of_query.query_id for of_query in usable], np.stack(values), len(usable))
 
 
-def _rank_correlation(attention: np.ndarray, idf: np.ndarray, control: np.ndarray | None) -> np.ndarray:
-    """Spearman along the last axis, a control partialled out: [layer, head, word], [word] -> [layer, head]."""
+def rank_correlation(attention: np.ndarray, idf: np.ndarray, control: np.ndarray | None) -> np.ndarray:
+    """Spearman along the last axis, a control partialled out: [layer, head, word], [word] -> [layer, head].
+
+    Chapter 7.
+    """
     ranks, target = rankdata(attention, axis=-1), rankdata(idf)
     design = np.ones((len(idf), 1)) if control is None else np.column_stack([np.ones(len(idf)), rankdata(control)])
     remove = np.eye(len(idf)) - design @ np.linalg.pinv(design)
@@ -167,68 +178,54 @@ def scoring_attention(
     model: CrossEncoder,
     collection: Collection,
     heads: Iterable[Head] | None = None,
-    queries: Iterable[str] | None = None,
     documents_per_query: int = 3,
     seed: int = 0,
-    progress: bool = False,
 ) -> pd.DataFrame:
-    """[CLS] attention by IDF for each head: Spearman, with position partialled out, and among content words only.
+    """[CLS] attention by IDF for each head: Spearman, with position partialled out, among content words (chapter 7).
 
     One row a head (all heads if `heads` is None), each number with its interval over queries, and `query_mass`, the
     share of the [CLS] row's attention that goes to the query.
     """
-    found = cls_attention(model, collection, queries, documents_per_query, seed=seed, progress=progress)
-    content = [one.content_only() for one in found]
-    kinds = {
-        "spearman": idf_correlations(found),
-        "partial": idf_correlations(found, "position"),
-        "content": idf_correlations(content, min_words=3),
+    looks = cls_attention(model, collection, documents_per_query=documents_per_query, seed=seed)
+    plain, partial = cls_idf_correlations(looks), cls_idf_correlations(looks, "position")
+    content = cls_idf_correlations([of_query.content_only() for of_query in looks], min_words=3)
+    columns = {
+        **interval_columns("spearman", plain.values, seed),
+        **interval_columns("partial", partial.values, seed),
+        **interval_columns("content", content.values, seed),
+        "query_mass": np.mean([of_query.mass[..., 0] for of_query in looks], axis=0),
     }
-    columns: dict[str, np.ndarray] = {}
-    for name, values in kinds.items():
-        columns |= dict(zip((name, f"{name}_low", f"{name}_high"), intervals(values.values, seed), strict=True))
-    columns["query_mass"] = np.mean([one.mass[..., 0] for one in found], axis=0)
-    table = head_table(columns).assign(n_queries=len(kinds["spearman"].query_ids))
-    if heads is None:
-        return table
-    chosen = set(heads)
-    return table[[pair in chosen for pair in zip(table["layer"], table["index"], strict=True)]].reset_index(drop=True)
+    table = head_table(columns).assign(n_queries=len(plain.query_ids))
+    return table if heads is None else table[rows_of_heads(table, heads)].reset_index(drop=True)
 
 
 def attention_by_idf(
-    found: Sequence[QueryAttention], heads: Iterable[Head], n_bins: int = 5, seed: int = 0
+    looks: Sequence[QueryAttention], heads: Iterable[Head], n_bins: int = 5, seed: int = 0
 ) -> pd.DataFrame:
-    """Attention to query words by IDF, for each head: the words of all queries in `n_bins` equal groups by IDF.
+    """Attention to query words by IDF, for each head: the words of all queries in `n_bins` equal groups (chapter 7).
 
     Attention is taken relative to the mean over the words of the query (1 = an average word), so that long and short
     queries can be put together. Columns: head, idf (mean of the group), attention, low, high, n_words.
     """
-    edges = np.quantile(np.concatenate([one.idf for one in found]), np.linspace(0, 1, n_bins + 1)[1:-1])
+    idf = np.concatenate([of_query.idf for of_query in looks])
+    edges = np.quantile(idf, np.linspace(0, 1, n_bins + 1)[1:-1])
+    bins, query = (
+        np.searchsorted(edges, idf, side="right"),
+        np.repeat(np.arange(len(looks)), [len(q.words) for q in looks]),
+    )
     rows = []
     for layer, head in heads:
-        relative = [one.attention[layer, head] / one.attention[layer, head].mean() for one in found]
-        for group in range(n_bins):
-            inside = [np.searchsorted(edges, one.idf, side="right") == group for one in found]
-            by_query = [values[kept].mean() for values, kept in zip(relative, inside, strict=True) if kept.any()]
-            level = np.concatenate([one.idf[kept] for one, kept in zip(found, inside, strict=True)])
-            if by_query:
-                mean, low, high = bootstrap_mean(by_query, seed=seed)
-                rows.append(
-                    {
-                        "head": head_name(layer, head),
-                        "idf": level.mean(),
-                        "attention": mean,
-                        "low": low,
-                        "high": high,
-                        "n_words": len(level),
-                        "n_queries": len(by_query),
-                    }
-                )
+        of_words = [of_query.attention[layer, head] for of_query in looks]
+        words = pd.DataFrame({"idf": idf, "query": query, "relative": np.concatenate([a / a.mean() for a in of_words])})
+        for _, group in words.groupby(bins):
+            by_query = group.groupby("query")["relative"].mean()
+            interval = dict(zip(("attention", "low", "high"), bootstrap_mean(by_query, seed=seed), strict=True))
+            counts = {"n_words": len(group), "n_queries": len(by_query)}
+            rows.append({"head": head_name(layer, head), "idf": group["idf"].mean(), **interval, **counts})
     return pd.DataFrame(rows)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Which heads carry the change of the score
+# ---- Which heads carry the change of the score ---------------------------------------------------------------------
 
 
 def _sides(diagnostics: Diagnostics) -> tuple[list, list]:
@@ -236,9 +233,9 @@ def _sides(diagnostics: Diagnostics) -> tuple[list, list]:
 
 
 def direct_effects_by_query(model: CrossEncoder, diagnostics: Diagnostics, progress: bool = False) -> Effects:
-    """Direct effect of each head on the score, as share of the full change of each query."""
-    found = direct_effects_many(model, *_sides(diagnostics), progress=progress)
-    return share_out(diagnostics, found.effects, found.changes, MIN_CHANGE * float(np.std(found.baseline)))
+    """Direct effect of each head on the score, as share of the full change of each query (chapter 7)."""
+    effects = direct_effects_many(model, *_sides(diagnostics), progress=progress)
+    return share_out(diagnostics, effects.effects, effects.changes, MIN_CHANGE_SD * float(np.std(effects.baseline)))
 
 
 def path_effects_by_query(
@@ -248,13 +245,13 @@ def path_effects_by_query(
     kinds: Sequence[str] = KINDS,
     progress: bool = False,
 ) -> Effects:
-    """Effect of each head on the score through q, k or v (`kinds`) of the receivers, as share by query.
+    """Effect of each head on the score through q, k or v (`kinds`) of the receivers, as share by query (chapter 7).
 
     Heads in or after the last receiver's layer cannot reach it and have the effect 0.
     """
     into = "".join(kind[0] for kind in kinds)
-    found = effects_on_receivers_many(model, *_sides(diagnostics), receivers, into, progress=progress)
-    return share_out(diagnostics, found.effects, found.changes, MIN_CHANGE * float(np.std(found.baseline)))
+    effects = effects_on_receivers_many(model, *_sides(diagnostics), receivers, into, progress=progress)
+    return share_out(diagnostics, effects.effects, effects.changes, MIN_CHANGE_SD * float(np.std(effects.baseline)))
 
 
 def _found(table: pd.DataFrame, effects: Effects, wanted: pd.Series, rule: str) -> FoundHeads:
@@ -263,28 +260,27 @@ def _found(table: pd.DataFrame, effects: Effects, wanted: pd.Series, rule: str) 
 
 
 def _effect_table(effects: Effects, seed: int) -> pd.DataFrame:
-    mean, low, high = intervals(effects.values, seed)
-    return head_table({"effect": mean, "effect_low": low, "effect_high": high})
+    return head_table(interval_columns("effect", effects.values, seed))
 
 
-def _important(table: pd.DataFrame, min_effect: float) -> pd.Series:
-    return (table["effect"] > min_effect) & (table["effect_low"] > 0)
+def _important(table: pd.DataFrame) -> pd.Series:
+    return (table["effect"] > MIN_EFFECT) & (table["effect_low"] > 0)
 
 
 def find_scoring_heads(
-    model: CrossEncoder, diagnostics: Diagnostics, min_effect: float = MIN_EFFECT, seed: int = 0, progress: bool = False
+    model: CrossEncoder, diagnostics: Diagnostics, seed: int = 0, progress: bool = False
 ) -> FoundHeads:
-    """Heads with a direct effect on the score, by the rule of this module, strongest first.
+    """Heads with a direct effect on the score, by the rule of this module, strongest first (chapter 7).
 
     `diagnostics`: pairs of equal length, usually TFC1. The table has the mean effect of each head with its interval.
     """
     effects = direct_effects_by_query(model, diagnostics, progress)
     table = _effect_table(effects, seed)
-    return _found(table, effects, _important(table, min_effect), f"mean direct effect > {min_effect}, interval above 0")
+    return _found(table, effects, _important(table), f"mean direct effect > {MIN_EFFECT}, interval above 0")
 
 
 def few_pairs(diagnostics: Diagnostics, n_queries: int = FEW_QUERIES) -> Diagnostics:
-    """The first pair of each of the first queries: for side results that would cost too much on all pairs."""
+    """The first pair of each of the first queries: for side results that would cost too much on all (chapter 7)."""
     firsts = [pairs[0] for pairs in islice(diagnostics.by_query().values(), n_queries)]
     return Diagnostics(diagnostics.axiom, firsts, diagnostics.skipped)
 
@@ -294,12 +290,11 @@ def find_contextual_heads(
     diagnostics: Diagnostics,
     scoring_heads: Sequence[Head],
     exclude: Iterable[Head] = (),
-    min_effect: float = MIN_EFFECT,
     seed: int = 0,
     kinds_on: int = FEW_QUERIES,
     progress: bool = False,
 ) -> FoundHeads:
-    """Heads that act on the score through q, k and v of the scoring heads, strongest first.
+    """Heads that act on the score through q, k and v of the scoring heads, strongest first (chapter 7).
 
     `exclude`: heads with another role, usually the matching heads: they stay in the table (column `excluded`) and are
     not chosen. Columns query, key, value: the mean effect through that input alone, on one pair of `kinds_on` queries.
@@ -313,99 +308,6 @@ def find_contextual_heads(
     for kind in KINDS:
         alone = path_effects_by_query(model, few_pairs(diagnostics, kinds_on), scoring_heads, (kind,), progress)
         table[kind] = alone.values.mean(axis=0).reshape(-1)
-    banned = set(exclude) | set(scoring_heads)
-    table["excluded"] = [pair in banned for pair in zip(table["layer"], table["index"], strict=True)]
-    wanted = _important(table, min_effect) & ~table["excluded"]
-    return _found(
-        table, effects, wanted, f"mean effect through the scoring heads > {min_effect}, interval above 0, no other role"
-    )
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Where relays write
-
-
-@torch.no_grad()
-def written_changes(model: CrossEncoder, pair: DiagnosticPair) -> np.ndarray:
-    """Length of the change that each head writes at each position when the baseline becomes the perturbed document.
-
-    Returns float [layer, head, position]. What a head writes is its z times its columns of W_O.
-    """
-    baseline, perturbed = encode_both(model, [pair.baseline_pair], [pair.perturbed_pair])
-    z, others, changes = read_site(model, baseline), read_site(model, perturbed), []
-    for layer, ours, theirs in zip(layers(model.hf), z, others, strict=True):
-        change = (theirs - ours)[0].unflatten(-1, (model.n_heads, model.d_head))
-        weight = z_projection(layer).weight.unflatten(-1, (model.n_heads, model.d_head))
-        changes.append(torch.einsum("phd,mhd->hpm", change, weight).norm(dim=-1))
-    return torch.stack(changes).cpu().numpy()
-
-
-def effects_by_position(model: CrossEncoder, pair: DiagnosticPair) -> np.ndarray:
-    """How much the score gains from the change of each head at each position, to first order, in logits.
-
-    Slope of the score at the baseline times the change of z (attribution patching, kept apart by position): float
-    [layer, head, position]. One run forward and back instead of a run for each head and position.
-    """
-    baseline, perturbed = encode_both(model, [pair.baseline_pair], [pair.perturbed_pair])
-    (z, slopes), others = gradients(model, baseline), read_site(model, perturbed)
-    products = [slope * (theirs - ours) for slope, ours, theirs in zip(slopes, z, others, strict=True)]
-    by_head = torch.stack(products)[:, 0].unflatten(-1, (model.n_heads, model.d_head)).sum(dim=-1)
-    return by_head.transpose(1, 2).cpu().numpy()
-
-
-def relay_correlations(
-    model: CrossEncoder,
-    diagnostics: Diagnostics,
-    idf: Callable[[str], float],
-    measure: Callable[[CrossEncoder, DiagnosticPair], np.ndarray] = effects_by_position,
-    min_words: int = 4,
-) -> HeadValues:
-    """Spearman of what a head does at the *other* query words with their IDF: float [query, layer, head].
-
-    `measure`: `effects_by_position` (what the score gains there) or `written_changes` (how much changes there). A
-    positive value: more at rarer words. The edited word is left out. Take pairs whose term was drawn at random: with
-    the rarest word as term, the rarest place would never be among the others.
-    """
-    pieces, found = Pieces(model.tokenizer), {}
-    for pair in diagnostics.pairs:
-        words = pieces.words(pair.query)
-        others = [number for number, word in enumerate(words) if word not in pieces.words(pair.term)]
-        levels = np.array([idf(words[number]) for number in others])
-        if len(others) < min_words or np.ptp(levels) == 0:
-            continue
-        encoding = model.encode([pair.baseline_pair])
-        query = slice(*encoding.query_spans[0])
-        where, done = np.array(encoding.word_ids[0][query]), measure(model, pair)[..., query]
-        by_word = np.stack([done[..., where == number].mean(axis=-1) for number in others], axis=-1)
-        found.setdefault(pair.query_id, []).append(_rank_correlation(by_word, levels, None))
-    if not found:
-        raise UserError(f"no query has {min_words} words besides the edited one: take another collection.")
-    return HeadValues(
-        list(found), np.stack([np.mean(values, axis=0) for values in found.values()]), sum(map(len, found.values()))
-    )
-
-
-def relay_report(
-    model: CrossEncoder, collection: Collection, diagnostics: Diagnostics, relays: Sequence[Head], seed: int = 0
-) -> pd.DataFrame:
-    """Do relays write to rarer words? Mean `relay_correlations` of them and of the other heads of their layers.
-
-    Columns: effect (with effect_low, effect_high) for `effects_by_position`, written (...) for `written_changes`.
-    """
-    idf = BM25(collection.documents).word_idf
-    measured = {
-        "effect": relay_correlations(model, diagnostics, idf),
-        "written": relay_correlations(model, diagnostics, idf, written_changes),
-    }
-    relays = list(relays)
-    same_layers = [(layer, head) for layer in sorted({layer for layer, _ in relays}) for head in range(model.n_heads)]
-    groups = {"relays": relays, "other heads of these layers": [head for head in same_layers if head not in relays]}
-    return pd.DataFrame([_relay_row(name, heads, measured, seed) for name, heads in groups.items() if heads])
-
-
-def _relay_row(name: str, heads: list[Head], measured: dict[str, HeadValues], seed: int) -> dict:
-    row = {"heads": name, "n_heads": len(heads)}
-    for column, found in measured.items():
-        by_query = np.nanmean([found.values[:, layer, head] for layer, head in heads], axis=0)
-        row |= dict(zip((column, f"{column}_low", f"{column}_high"), bootstrap_mean(by_query, seed=seed), strict=True))
-    return row | {"n_queries": len(measured["effect"].query_ids)}
+    table["excluded"] = rows_of_heads(table, [*exclude, *scoring_heads])
+    rule = f"mean effect through the scoring heads > {MIN_EFFECT}, interval above 0, no other role"
+    return _found(table, effects, _important(table) & ~table["excluded"], rule)

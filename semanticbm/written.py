@@ -53,7 +53,7 @@ import torch
 from torch import Tensor
 
 from semanticbm.bert import embeddings, layers, projection, self_attention, z_projection
-from semanticbm.cross_encoder import CrossEncoder, Encoding
+from semanticbm.cross_encoder import CrossEncoder, Encoding, progress_bar
 from semanticbm.errors import UserError
 from semanticbm.heads import Head
 
@@ -113,8 +113,7 @@ class MatchDirection:
     state: np.ndarray
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Reading
+# ---- Reading -------------------------------------------------------------------------------------------------------
 
 
 def read_query(model: CrossEncoder, query: str, documents: Sequence[str], sources: str = "document") -> Reading:
@@ -180,8 +179,7 @@ def match_signals(model: CrossEncoder, query: str, documents: Sequence[str], dir
     return read_query(model, query, documents).match_signals(direction.state)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Slopes
+# ---- Slopes --------------------------------------------------------------------------------------------------------
 
 
 @torch.enable_grad()
@@ -207,10 +205,8 @@ def match_direction(model: CrossEncoder, documents_of: Mapping[str, Sequence[str
 
     documents_of: {query text: documents}. Take queries that nothing is measured on. With a `label`, a progress bar.
     """
-    from tqdm.auto import tqdm
-
     heads, state = [], []
-    for query, documents in tqdm(documents_of.items(), desc=label, disable=not label, leave=False):
+    for query, documents in progress_bar(documents_of.items(), label):
         slopes = query_slopes(model, query, documents)
         heads.append(slopes.heads.mean(axis=(0, 2), keepdims=True))
         state.append(slopes.state.mean(axis=(0, 1)))
@@ -230,8 +226,7 @@ def leave_one_out(slopes: np.ndarray) -> np.ndarray:
     return (slopes.sum(axis=0, keepdims=True) - slopes) / (n - 1)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# From what was written to a score
+# ---- From what was written to a score ------------------------------------------------------------------------------
 
 
 def add_up(written_at: np.ndarray, heads: Iterable[Head], weights: np.ndarray | None = None) -> np.ndarray:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,21 +40,11 @@ MODEL = pick_model()"""
 # What notebooks call
 
 
-def hub_in_reach(seconds: float = 5.0) -> bool:
-    """True if the model hub answers quickly for the paper's model."""
-    from semanticbm.ladder import MINILM_L12_REPO, MINILM_L12_REVISION
-
-    address = f"https://huggingface.co/{MINILM_L12_REPO}/resolve/{MINILM_L12_REVISION}/config.json"
-    try:
-        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
-
-
 def pick_model() -> str:
     """The paper's model where there is a GPU and the hub, the classroom model elsewhere; says which and why."""
-    import torch
+    import torch  # here, because writing notebooks needs neither torch nor a model
+
+    from semanticbm.ladder import hub_in_reach
 
     if not torch.cuda.is_available():
         print("No GPU: this notebook runs the classroom model.")

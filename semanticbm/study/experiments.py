@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from semanticbm.evaluation import bootstrap_mean, measure
+from semanticbm.heads import Head, all_heads, other_draws, other_heads
 from semanticbm.study.claims import Finding
 from semanticbm.study.reproduce import Study
 
-Head = tuple[int, int]
 NO_GRADES = "the collection has no relevance grades"
 
 
@@ -36,17 +36,6 @@ def missing(note: str, *keys: str) -> dict:
     return {"findings": {key: Finding(None, note=note) for key in keys}}
 
 
-def other_heads(study: Study, heads: list[Head], same_layers: bool = False) -> list[Head]:
-    """All heads but these; with `same_layers` only those that share a layer with one of them."""
-    allowed = {layer for layer, _ in heads} if same_layers else set(range(study.model.n_layers))
-    return [
-        (layer, head)
-        for layer in sorted(allowed)
-        for head in range(study.model.n_heads)
-        if (layer, head) not in set(heads)
-    ]
-
-
 # --------------------------------------------------------------------------------------------------------------------
 # Matching heads
 
@@ -61,7 +50,7 @@ def matching_heads(study: Study) -> dict:
         return missing("no head fulfils the rule for matching heads", "auc") | {"heads": [], "rule": found.rule}
     auc = same_token_auc(study.model, study.collection, second, seed=study.seed, progress=True)
     chosen = np.array([auc.values[:, layer, head] for layer, head in found.heads])
-    others = np.array([auc.values[:, layer, head] for layer, head in other_heads(study, found.heads)])
+    others = np.array([auc.values[:, layer, head] for layer, head in other_heads(found.heads, study.model.head_shape)])
     return {
         "heads": found.heads,
         "rule": found.rule,
@@ -218,7 +207,8 @@ def _late_share(values: np.ndarray, seed: int, n_draws: int = 1000) -> Finding:
 
 def contextual_heads(study: Study) -> dict:
     """Heads that feed the scoring heads: chosen on the first half of the queries, measured on the second."""
-    from semanticbm.scoring_heads import KINDS, find_contextual_heads, path_effects_by_query, relay_report
+    from semanticbm.scoring_heads import KINDS, find_contextual_heads, path_effects_by_query
+    from semanticbm.study.relays import relay_report
 
     scoring, matching = study.heads("scoring"), study.heads("matching")
     if not scoring or not any(layer for layer, _ in scoring):
@@ -241,7 +231,7 @@ def contextual_heads(study: Study) -> dict:
 
     rest = [
         head
-        for head in other_heads(study, [*found.heads, *scoring, *matching])
+        for head in other_heads([*found.heads, *scoring, *matching], study.model.head_shape)
         if head[0] in {layer for layer, _ in found.heads}
     ]
     control = float(np.mean(of(rest)) * len(found.heads) / len(rest)) if rest else None
@@ -270,7 +260,8 @@ def u0_sources(study: Study) -> dict[str, dict[str, float]]:
 def u0(study: Study) -> dict:
     """Correlation of the singular directions with IDF, by source, with and without centring, and what else explains it."""
     from semanticbm.errors import UserError
-    from semanticbm.idf import idf_controls, idf_correlations
+    from semanticbm.idf import idf_correlations
+    from semanticbm.study.u0_experiments import idf_controls
 
     result: dict = {"sources": {}}
     try:
@@ -295,7 +286,7 @@ def u0(study: Study) -> dict:
 
 def u0_edit(study: Study) -> dict:
     """Move the term's vector along U0 and along controls of the same length; the slope of what the term adds."""
-    from semanticbm.idf import edit_effects
+    from semanticbm.study.u0_experiments import edit_effects
 
     pairs = tfc1_pairs(study, study.queries[: study.size(40, 6)], 1).pairs
     steps = (-2, -1, 0, 1, 2) if not study.quick else (-2, 0, 2)
@@ -335,16 +326,18 @@ def u0_edit(study: Study) -> dict:
 def scoring_attention(study: Study) -> dict:
     """[CLS] attention of the scoring heads against IDF, position partialled out; the backbone's heads as control."""
     from semanticbm.heads import intervals
-    from semanticbm.scoring_heads import attention_by_idf, cls_attention, idf_correlations
+    from semanticbm.scoring_heads import attention_by_idf, cls_attention, cls_idf_correlations
 
     heads = study.heads("scoring")
     if not heads:
         return missing("no scoring heads were found", "partial_spearman")
     arguments = {"queries": study.queries, "seed": study.seed, "progress": True}
     found = cls_attention(study.model, study.collection, **arguments)
-    partial = idf_correlations(found, "position")
+    partial = cls_idf_correlations(found, "position")
     backbone = untrained(study)
-    before = idf_correlations(cls_attention(backbone, study.collection, **arguments), "position") if backbone else None
+    before = (
+        cls_idf_correlations(cls_attention(backbone, study.collection, **arguments), "position") if backbone else None
+    )
 
     def of(values):
         return np.nanmean([values.values[:, layer, head] for layer, head in heads], axis=0)
@@ -352,9 +345,9 @@ def scoring_attention(study: Study) -> dict:
     mean, low, high = intervals(partial.values, study.seed)
     return {
         "partial": {"mean": mean, "low": low, "high": high},
-        "plain": idf_correlations(found).mean(),
+        "plain": cls_idf_correlations(found).mean(),
         "before_training": before.mean() if before else None,
-        "content_words": idf_correlations([one.content_only() for one in found], min_words=3).mean(),
+        "content_words": cls_idf_correlations([one.content_only() for one in found], min_words=3).mean(),
         "by_idf": attention_by_idf(found, heads, seed=study.seed).to_dict("records"),
         "query_mass": np.mean([one.mass[..., 0] for one in found], axis=0),
         "findings": {
@@ -393,7 +386,7 @@ def judged_pairs(study: Study, per_query: int, queries: list[str] | None = None)
 
 def effective(study: Study) -> dict:
     """Effective k1 and b of the matching heads, and how well the two numbers describe each head."""
-    from semanticbm.head_as_bm25 import attention_masses, effective_heads
+    from semanticbm.head_as_bm25 import attention_masses, heads_as_bm25
 
     heads = study.heads("matching")
     if not heads:
@@ -406,7 +399,7 @@ def effective(study: Study) -> dict:
     of_heads = fits[chosen].mean(axis=0)
     return {
         "avgdl": length,
-        "table": [row.__dict__ for row in effective_heads(study.model, heads, pairs, seed=study.seed)],
+        "table": [row.__dict__ for row in heads_as_bm25(study.model, heads, pairs, seed=study.seed)],
         "r_squared": fits[:, 0].reshape(study.model.n_layers, study.model.n_heads),
         "findings": {
             "r_squared": Finding(
@@ -459,7 +452,8 @@ def judged_run(study: Study, queries: list[str], depth: int, least: int = 10) ->
 
 def semantic_bm(study: Study) -> dict:
     """SemanticBM and its controls on the half of the queries on which the heads were *not* chosen, cross-fitted by query."""
-    from semanticbm.semantic_bm import collect_features, evaluate_variants
+    from semanticbm.semantic_bm import collect_features
+    from semanticbm.study.variants import evaluate_variants
 
     heads, keys = study.heads("matching"), ("pearson", "bm25_pearson", "minus_bm25", "minus_random", "ndcg_minus_bm25")
     if not heads:
@@ -487,7 +481,8 @@ def semantic_bm(study: Study) -> dict:
 def _leak(study: Study, heads: list[Head], idf: dict[str, float], n_pieces: int = 5) -> list[dict]:
     """The paper's weights for each position on queries cut to one length, split over pairs and by query."""
     from semanticbm.errors import UserError
-    from semanticbm.semantic_bm import collect_features, cut_queries, leak_table
+    from semanticbm.semantic_bm import collect_features
+    from semanticbm.study.positional import cut_queries, leak_table
 
     cut = cut_queries(study.collection, study.model.tokenizer, n_pieces)
     queries = [query for query in study.queries if query in cut.queries]
@@ -587,10 +582,10 @@ def blocking(study: Study) -> dict:
 def ablation(study: Study) -> dict:
     """Are the found heads needed, and are they enough? Mean ablation against as many other heads of the same layers."""
     from semanticbm.ablation import mean_ablation, role_means
-    from semanticbm.heads import complement, other_draws
 
     heads = sorted({*study.heads("matching"), *study.heads("scoring"), *study.heads("contextual")})
-    total = study.model.n_layers * study.model.n_heads
+    shape = study.model.head_shape
+    total = len(all_heads(shape))
     if not heads or 2 * len(heads) > total:
         return missing(
             f"{len(heads)} of {total} heads were found: as many others do not exist", "necessity", "sufficiency"
@@ -603,11 +598,11 @@ def ablation(study: Study) -> dict:
     def without(removed):
         return mean_ablation(study.model, texts, removed, means, progress=True)
 
-    full, draws = study.model.score_pairs(texts), other_draws(study.model, heads, study.size(10, 2), study.seed)
+    full, draws = study.model.score_pairs(texts), other_draws(heads, shape, study.size(10, 2), study.seed)
     lost = without(heads)
     lost_others = [without(draw) for draw in draws]
-    alone = without(complement(study.model, heads))
-    alone_others = [without(complement(study.model, draw)) for draw in draws]
+    alone = without(other_heads(heads, shape))
+    alone_others = [without(other_heads(draw, shape)) for draw in draws]
     ndcg = {
         "full model": _ndcg(study, pairs, full),
         "found heads ablated": _ndcg(study, pairs, lost),

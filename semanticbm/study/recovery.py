@@ -1,6 +1,6 @@
 """Do the methods of this book find a circuit that is known to be there?
 
-`semanticbm.planted` plants six heads among sixteen. Here each method that finds heads looks for them, with the same
+`semanticbm.study.planted` plants six heads among sixteen. Here each method that finds heads looks for them, with the same
 code and the same thresholds as on a trained model, and is marked:
 
 - *precision*: how many of the heads that it found are planted in that role;
@@ -25,7 +25,6 @@ from semanticbm.collection import Collection
 from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.diagnostics import Settings, diagnostic_pairs
 from semanticbm.matching import find_matching_heads
-from semanticbm.planted import precision_recall
 from semanticbm.scoring_heads import find_contextual_heads, find_scoring_heads, scoring_attention
 
 MIN_SPEARMAN = 0.9  # least rank correlation of [CLS] attention and IDF, for the method that only looks
@@ -40,7 +39,7 @@ def recover(
 ) -> pd.DataFrame:
     """Run every head-finding method on a model with a planted circuit: one row a method.
 
-    `planted`: {role: heads}, as `compile_distracted` returns it. Columns: method, kind ("looks", "intervenes" or
+    `planted`: {role: heads}, as `plant_circuit` returns it. Columns: method, kind ("looks", "intervenes" or
     "both"), role, found, precision, recall.
     """
     feeders = [*planted["matching"], *planted["contextual"]]
@@ -64,6 +63,16 @@ def recover(
             }
         )
     return pd.DataFrame(rows)
+
+
+def precision_recall(found: Iterable[str], planted: Iterable[str]) -> tuple[float, float]:
+    """Share of the found heads that are planted, and share of the planted heads that are found.
+
+    Precision is NaN if nothing was found, recall is NaN if nothing was planted.
+    """
+    found, planted = set(found), set(planted)
+    right = len(found & planted)
+    return right / len(found) if found else float("nan"), right / len(planted) if planted else float("nan")
 
 
 def find_all(

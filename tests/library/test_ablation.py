@@ -17,7 +17,7 @@ from semanticbm.ablation import (
 )
 from semanticbm.bert import layers, z_projection
 from semanticbm.errors import UserError
-from semanticbm.heads import complement, other_draws
+from semanticbm.heads import all_heads, other_draws, other_heads
 
 PAIRS = [
     ("river bank", "the bank of the river is steep and green"),
@@ -126,7 +126,7 @@ def test_padding_does_not_change_an_ablated_score(tiny, means):
 
 def test_all_heads_ablated_leaves_nothing_of_the_document_order(tiny, means):
     """With every head at its mean [CLS] gets the same from every pair: one score for all."""
-    scores = mean_ablation(tiny, PAIRS, complement(tiny, []), means)
+    scores = mean_ablation(tiny, PAIRS, all_heads(tiny.head_shape), means)
     assert np.ptp(scores) < 1e-5 < np.ptp(tiny.score_pairs(PAIRS))
 
 
@@ -138,15 +138,15 @@ def test_bad_heads_and_means_are_named(tiny, means):
 
 
 def test_control_draws_have_the_same_size_and_layers(tiny):
-    draws = other_draws(tiny, HEADS, n=5)
+    draws = other_draws(HEADS, tiny.head_shape, n=5)
     for draw in draws:
         assert not set(draw) & set(HEADS) and len(set(draw)) == len(HEADS)
         assert [layer for layer, _ in draw] == [0, 1, 1, 2]
     assert len({tuple(draw) for draw in draws}) > 1
     full_layer = [(1, head) for head in range(4)]
-    assert all(len(set(draw) - set(full_layer)) == 4 for draw in other_draws(tiny, full_layer, n=3))
+    assert all(len(set(draw) - set(full_layer)) == 4 for draw in other_draws(full_layer, tiny.head_shape, n=3))
     with pytest.raises(UserError, match="no control"):
-        other_draws(tiny, complement(tiny, [(0, 0)]))
+        other_draws(other_heads([(0, 0)], tiny.head_shape), tiny.head_shape)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -205,12 +205,10 @@ def test_backbone_comes_from_the_hub_where_the_package_is_missing(monkeypatch):
 
 
 def test_hub_out_of_reach_is_one_clear_line(monkeypatch):
-    import huggingface_hub
-
     def refuse(*_, **__):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    monkeypatch.setattr(ladder, "snapshot_download", refuse)
     with pytest.raises(UserError, match="hub is out of reach.*use --model classroom"):
         load("minilm-l12")
 

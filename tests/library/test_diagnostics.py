@@ -13,14 +13,13 @@ from semanticbm.diagnostics import (
     SAME_LENGTH,
     Pieces,
     Settings,
-    axiom_report,
     check_pair,
     diagnostic_pairs,
     insert,
     is_content,
-    wordnet_synonyms,
 )
 from semanticbm.errors import UserError
+from semanticbm.study.axioms import axiom_report, series
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +65,13 @@ def test_same_seed_same_pairs_and_another_seed_others(collection, tokenizer, bui
 
 
 def test_tfc2_is_one_series_with_places_that_do_not_follow_the_count(built):
-    series = built["TFC2"].series()
-    for steps in series:
+    of_documents = series(built["TFC2"])
+    for steps in of_documents:
         assert [pair.step for pair in steps] == [0, 1, 2, 3, 4]
         assert all(before.perturbed == after.baseline for before, after in zip(steps, steps[1:], strict=False))
-    first = [_first_new_place(steps[0]) for steps in series]
-    later = [_first_new_place(steps[4]) for steps in series]
-    assert 0.3 < sum(a < b for a, b in zip(first, later, strict=True)) / len(series) < 0.7
+    first = [_first_new_place(steps[0]) for steps in of_documents]
+    later = [_first_new_place(steps[4]) for steps in of_documents]
+    assert 0.3 < sum(a < b for a, b in zip(first, later, strict=True)) / len(of_documents) < 0.7
 
 
 def _first_new_place(pair):
@@ -175,15 +174,3 @@ def test_unknown_axiom_and_query(collection, tokenizer):
         diagnostic_pairs("TFC9", collection, tokenizer)
     with pytest.raises(UserError, match="no query 'q'"):
         diagnostic_pairs("TFC1", collection, tokenizer, queries=["q"])
-
-
-def test_wordnet_is_optional():
-    try:
-        from nltk.corpus import wordnet
-
-        wordnet.synsets("car")
-    except (ImportError, LookupError):
-        with pytest.raises(UserError, match="WordNet is not installed"):
-            wordnet_synonyms(["car"])
-    else:
-        assert "automobile" in wordnet_synonyms(["car"])["car"]

@@ -10,13 +10,10 @@ from semanticbm.collection import Collection
 from semanticbm.diagnostics import DiagnosticPair, Pieces
 from semanticbm.errors import UserError
 from semanticbm.idf import (
-    EditEffects,
     decompose,
     edit_directions,
-    edit_effects,
     edited_scores,
     embedding_matrix,
-    idf_controls,
     idf_correlations,
     idf_values,
     term_positions,
@@ -24,6 +21,7 @@ from semanticbm.idf import (
     whole_words,
     word_table,
 )
+from semanticbm.study.u0_experiments import EditEffects, edit_effects, idf_controls
 
 QUERY = "what do embeddings tell about rivers"
 PAIRS = [

@@ -1,4 +1,4 @@
-"""The distracted model: its logit, its seed, its planted IDF; whether each method of the library finds its circuit."""
+"""The planted model: its logit, its seed, its planted IDF; whether each method of the library finds its circuit."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,15 @@ import torch
 from builders import with_queries
 
 from semanticbm.bert import word_embeddings
-from semanticbm.compiled import compile_distracted
 from semanticbm.diagnostics import Settings, diagnostic_pairs
 from semanticbm.heads import parse_head
-from semanticbm.idf import edit_effects, idf_correlations, idf_values
+from semanticbm.idf import idf_correlations, idf_values
 from semanticbm.path_patching import direct_effects
-from semanticbm.planted import PLANTED, ROLES, precision_recall
-from semanticbm.semantic_bm import collect_features, evaluate_variants
-from semanticbm.study.recovery import recover
+from semanticbm.semantic_bm import collect_features
+from semanticbm.study.planted import HEAD_ROLES, PLANTED, plant_circuit
+from semanticbm.study.recovery import precision_recall, recover
+from semanticbm.study.u0_experiments import edit_effects
+from semanticbm.study.variants import evaluate_variants
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def small(classroom):
 
 @pytest.fixture(scope="module")
 def planted(small):
-    return compile_distracted(small, seed=0)
+    return plant_circuit(small, seed=0)
 
 
 def test_logit_is_the_mean_of_three_bm25_scores(small, planted):
@@ -42,11 +43,11 @@ def test_roles_cover_all_heads_once(planted):
     everything = [head for role in heads.values() for head in role]
     assert len(set(everything)) == len(everything) == model.n_layers * model.n_heads == 16
     assert {role: len(found) for role, found in heads.items()}["matching"] == 3
-    assert set(PLANTED) < set(heads) == {role for layer in ROLES for role in layer}
+    assert set(PLANTED) < set(heads) == {role for layer in HEAD_ROLES for role in layer}
 
 
 def test_seed_decides_places_and_weights(small):
-    first, again, other = (compile_distracted(small, seed) for seed in (1, 1, 2))
+    first, again, other = (plant_circuit(small, seed) for seed in (1, 1, 2))
     assert first[1] == again[1] != other[1]
     for one, two in zip(first[0].hf.state_dict().values(), again[0].hf.state_dict().values(), strict=True):
         assert torch.equal(one, two)
@@ -73,7 +74,7 @@ def test_precision_recall_by_hand():
 def recovery(request, small):
     """The table of `recover` on eight queries for two seeds, which put the heads in different places."""
     fewer = with_queries(small, list(small.queries)[::2])
-    model, heads = compile_distracted(fewer, seed=request.param)
+    model, heads = plant_circuit(fewer, seed=request.param)
     table = recover(model, heads, fewer, pairs_per_query=1).set_index(["kind", "role"])
     return table, heads
 

@@ -19,22 +19,19 @@ from semanticbm.heads import parse_head
 from semanticbm.matching import confirm_heads, find_matching_heads, head_effects, share_out
 from semanticbm.patching import attribution_patching
 from semanticbm.path_patching import direct_effects, effects_on_receivers
-from semanticbm.planted import compile_distracted
 from semanticbm.scoring_heads import (
     attention_by_idf,
     cls_attention,
+    cls_idf_correlations,
     direct_effects_by_query,
-    effects_by_position,
     few_pairs,
     find_contextual_heads,
     find_scoring_heads,
-    idf_correlations,
     path_effects_by_query,
-    relay_correlations,
-    relay_report,
     scoring_attention,
-    written_changes,
 )
+from semanticbm.study.planted import plant_circuit
+from semanticbm.study.relays import effects_by_position, relay_correlations, relay_report, written_changes
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +40,8 @@ def collection(classroom):
 
 
 @pytest.fixture(scope="module")
-def distracted(collection):
-    return compile_distracted(collection)
+def planted(collection):
+    return plant_circuit(collection)
 
 
 def test_cls_attention_equals_the_plain_forward(model, collection):
@@ -64,7 +61,7 @@ def test_cls_attention_equals_the_plain_forward(model, collection):
 
 def test_correlations_equal_scipy_and_the_plain_partial_correlation(model, collection):
     found = cls_attention(model, collection, documents_per_query=1)
-    plain, partial = idf_correlations(found), idf_correlations(found, "position")
+    plain, partial = cls_idf_correlations(found), cls_idf_correlations(found, "position")
     by_id = {one.query_id: one for one in found}
     for row, query_id in enumerate(plain.query_ids):
         one = by_id[query_id]
@@ -97,8 +94,8 @@ def test_attention_by_idf_rises_for_the_compiled_head(collection):
     assert (np.diff(table["attention"]) > 0).all() and (table["low"] <= table["attention"]).all()
 
 
-def test_attention_cannot_tell_a_scoring_head_from_an_inert_one(distracted, collection):
-    model, roles = distracted
+def test_attention_cannot_tell_a_scoring_head_from_an_inert_one(planted, collection):
+    model, roles = planted
     table = scoring_attention(model, collection, documents_per_query=1).set_index("head")
     assert (table.loc[roles["scoring"] + roles["inert scoring"], "spearman"] > 0.95).all()
     assert (table.loc[roles["stray"] + roles["mute"], "spearman"].abs() < 0.6).all()
@@ -117,9 +114,9 @@ def test_short_queries_have_no_correlation(model):
     tiny = Collection("tiny", {"d": "bark of a tree"}, {"q": "tree bark"}, {})
     found = cls_attention(model, tiny)
     with pytest.raises(UserError, match="no query has 4 words"):
-        idf_correlations(found)
+        cls_idf_correlations(found)
     with pytest.raises(UserError, match="control='length' is unknown"):
-        idf_correlations(found, "length")
+        cls_idf_correlations(found, "length")
     assert math.isclose(found[0].mass[0, 0].sum(), 1)
 
 
@@ -128,8 +125,8 @@ def test_short_queries_have_no_correlation(model):
 
 
 @pytest.fixture(scope="module")
-def pairs(distracted, collection):
-    return diagnostic_pairs("TFC1", collection, distracted[0].tokenizer, Settings(documents_per_query=2))
+def pairs(planted, collection):
+    return diagnostic_pairs("TFC1", collection, planted[0].tokenizer, Settings(documents_per_query=2))
 
 
 def precision_and_recall(found, planted):
@@ -139,14 +136,14 @@ def precision_and_recall(found, planted):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_scoring_heads_are_the_planted_ones(collection, seed):
-    model, roles = compile_distracted(collection, seed=seed)
+    model, roles = plant_circuit(collection, seed=seed)
     pairs = diagnostic_pairs("TFC1", collection, model.tokenizer, Settings(documents_per_query=1, seed=seed))
     assert precision_and_recall(find_scoring_heads(model, pairs).names, roles["scoring"]) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_relay_is_the_planted_one(collection, seed):
-    model, roles = compile_distracted(collection, seed=seed)
+    model, roles = plant_circuit(collection, seed=seed)
     pairs = diagnostic_pairs("TFC1", collection, model.tokenizer, Settings(documents_per_query=1, seed=seed))
     scoring, matching = (list(map(parse_head, roles[role])) for role in ("scoring", "matching"))
     found = find_contextual_heads(model, pairs, scoring, exclude=matching)
@@ -159,7 +156,7 @@ def test_the_relay_is_the_planted_one(collection, seed):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_matching_heads_attention_finds_all_and_patching_removes_the_inert_ones(collection, seed):
-    model, roles = compile_distracted(collection, seed=seed)
+    model, roles = plant_circuit(collection, seed=seed)
     by_attention = find_matching_heads(model, collection, documents_per_query=1, seed=seed)
     assert precision_and_recall(by_attention.names, roles["matching"] + roles["inert matching"]) == (1.0, 1.0)
     pairs = diagnostic_pairs("TFC1", collection, model.tokenizer, Settings(documents_per_query=1, seed=seed))

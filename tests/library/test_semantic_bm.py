@@ -11,26 +11,25 @@ from semanticbm.evaluation import pearson
 from semanticbm.idf import idf_values, u0
 from semanticbm.matching import matching_scores
 from semanticbm.semantic_bm import (
-    BM25_GRID,
     Features,
-    bm25_scores,
     centre_within,
     collect_features,
-    coverage,
     cross_predict,
-    cut_queries,
-    evaluate_variants,
     idf_from_u0,
-    leak_table,
-    least_squares,
-    matching_columns,
-    no_interaction_columns,
     padded,
-    permuted_g,
-    permuted_score,
-    positional_columns,
     query_folds,
     semantic_bm_columns,
+)
+from semanticbm.study.positional import cut_queries, leak_table, least_squares, positional_columns
+from semanticbm.study.variants import (
+    BM25_GRID,
+    bm25_scores,
+    coverage,
+    evaluate_variants,
+    matching_columns,
+    no_interaction_columns,
+    permuted_g,
+    permuted_score,
     tuned_bm25,
     weighted_columns,
 )

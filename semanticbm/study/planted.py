@@ -1,7 +1,7 @@
 """A compiled model with a deeper circuit and many heads that lead astray: the ground truth for head finding.
 
 A method that finds heads in a trained model cannot be marked right or wrong there, since nobody knows the answer. Here
-the answer is known: `compile_distracted` plants a circuit of six heads among sixteen and says where they are. Its seed
+the answer is known: `plant_circuit` plants a circuit of six heads among sixteen and says where they are. Its seed
 shuffles the places. The circuit has the shape that Lu, Chen and Eickhoff (2025) describe:
 
 =====  ==========================================  ================================================================
@@ -41,37 +41,16 @@ import torch
 from torch import Tensor
 from transformers import BertForSequenceClassification
 
+from semanticbm import compiled
 from semanticbm.bert import word_embeddings
 from semanticbm.bm25 import BM25
 from semanticbm.collection import Collection
-from semanticbm.compiled import (
-    IDLE,
-    MASKED,
-    SINK,
-    SMALL,
-    SPECIAL_TOKENS,
-    CompiledCrossEncoder,
-    HeadWeights,
-    Layout,
-    balance,
-    empty_bert,
-    head_weights,
-    level,
-    log_idf,
-    match_logits,
-    query_vocabulary,
-    write_copy,
-    write_embeddings,
-    write_match_pattern,
-    write_read_out,
-    write_reading_units,
-    write_sum,
-)
+from semanticbm.compiled import IDLE, MASKED, SINK, SMALL, SPECIAL_TOKENS, CompiledCrossEncoder, HeadWeights, Layout
 from semanticbm.heads import head_name, parse_head
 
 N_LAYERS, N_HEADS, N_FREE, NOISE_CHANNELS = 4, 4, 8, 8
 PARAMETERS = ((1.2, 0.75), (0.6, 0.4), (2.0, 0.9))  # (k1, b) of the matching heads
-ROLES = (
+HEAD_ROLES = (  # of each layer, before the seed shuffles them
     ("matching", "matching", "mute", "stray"),
     ("matching", "inert matching", "mute", "stray"),
     ("contextual", "inert matching", "mute", "stray"),
@@ -80,11 +59,11 @@ ROLES = (
 PLANTED = ("matching", "contextual", "scoring")
 
 
-class DistractedCrossEncoder(CompiledCrossEncoder):
-    """The distracted model. `parameters`: {matching head: (k1, b)}. `references`: one BM25 for each of them."""
+class PlantedCrossEncoder(CompiledCrossEncoder):
+    """The model with the planted circuit. `parameters`: {matching head: (k1, b)}. `references`: one BM25 for each of them."""
 
     def __init__(self, hf: BertForSequenceClassification, vocabulary: list[str], references: dict[str, BM25]):
-        super().__init__(hf, "distracted", vocabulary, next(iter(references.values())))
+        super().__init__(hf, "planted", vocabulary, next(iter(references.values())))
         self.references = references
         self.parameters = {head: (bm25.k1, bm25.b) for head, bm25 in references.items()}
 
@@ -95,15 +74,13 @@ class DistractedCrossEncoder(CompiledCrossEncoder):
         )
 
 
-def compile_distracted(
-    collection: Collection, seed: int = 0, words: Iterable[str] = (), dtype: torch.dtype = torch.float32
-) -> tuple[DistractedCrossEncoder, dict[str, list[str]]]:
-    """Compile a BERT of 4 layers x 4 heads with a planted circuit; return it with its heads by role.
+def plant_circuit(collection: Collection, seed: int = 0) -> tuple[PlantedCrossEncoder, dict[str, list[str]]]:
+    """Compile a BERT of 4 layers x 4 heads with a planted circuit; return it with its heads by role (chapter 3).
 
-    Roles are those of `ROLES`; the heads of the circuit are those under `PLANTED`. The same collection and seed give
+    Roles are those of `HEAD_ROLES`; the heads of the circuit are those under `PLANTED`. The same collection and seed give
     the same weights. They grow with the square of the number of query words: use a collection of a few dozen queries.
     """
-    vocabulary = query_vocabulary(collection, words)
+    vocabulary = compiled.query_vocabulary(collection)
     layout = Layout(len(vocabulary), ("rarity", "gathered"), N_FREE, width=N_HEADS * (len(vocabulary) + 8))
     layout.width += -layout.width % N_HEADS
     random = torch.Generator().manual_seed(seed)
@@ -111,42 +88,31 @@ def compile_distracted(
     references = {
         head: BM25(collection.documents, k1, b) for head, (k1, b) in zip(heads["matching"], PARAMETERS, strict=True)
     }
-    hf = empty_bert(layout, N_LAYERS, N_HEADS, dtype)
-    write_embeddings(hf, layout)
-    ceiling = plant_rarity(hf, layout, log_idf(references[heads["matching"][0]], vocabulary, dtype))
+    hf = compiled.empty_bert(layout, N_LAYERS, N_HEADS, torch.float32)
+    compiled.write_embeddings(hf, layout)
+    ceiling = plant_rarity(hf, layout, compiled.log_idf(references[heads["matching"][0]], vocabulary, hf.dtype))
     plant_matching(hf, layout, references)
-    plant_relay(head_weights(hf, *parse_head(heads["contextual"][0])), layout, ceiling)
+    plant_relay(compiled.head_weights(hf, *parse_head(heads["contextual"][0])), layout, ceiling)
     plant_scoring(hf, layout, heads["scoring"], ceiling)
-    distract(hf, layout, heads, ceiling, references, random)
-    write_read_out(hf, layout)
-    return DistractedCrossEncoder(hf, vocabulary, references), heads
+    plant_distractors(hf, layout, heads, ceiling, references, random)
+    compiled.write_read_out(hf, layout)
+    return PlantedCrossEncoder(hf, vocabulary, references), heads
 
 
 def place_roles(random: torch.Generator) -> dict[str, list[str]]:
-    """Shuffle the roles of each layer over its heads: {role: [head, ...]}."""
+    """Shuffle the roles of each layer over its heads: {role: [head, ...]} (chapter 3)."""
     heads: dict[str, list[str]] = {}
-    for layer, roles in enumerate(ROLES):
+    for layer, roles in enumerate(HEAD_ROLES):
         for head, place in enumerate(torch.randperm(N_HEADS, generator=random).tolist()):
             heads.setdefault(roles[place], []).append(head_name(layer, head))
     return heads
 
 
-def precision_recall(found: Iterable[str], planted: Iterable[str]) -> tuple[float, float]:
-    """Share of the found heads that are planted, and share of the planted heads that are found.
-
-    Precision is NaN if nothing was found, recall is NaN if nothing was planted.
-    """
-    found, planted = set(found), set(planted)
-    right = len(found & planted)
-    return right / len(found) if found else float("nan"), right / len(planted) if planted else float("nan")
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# The circuit
+# ---- The circuit ---------------------------------------------------------------------------------------------------
 
 
 def plant_rarity(hf: BertForSequenceClassification, layout: Layout, log_idf: Tensor) -> float:
-    """Write rarity = C - ln idf into the rows of all words; return C, which makes the smallest rarity 1.
+    """Write rarity = C - ln idf into the rows of all words; return C, which makes the smallest rarity 1 (chapter 3).
 
     Not balanced, on purpose: with balanced rows sum(v0) would be 0, and the sign of U0 would be undefined.
     """
@@ -158,56 +124,58 @@ def plant_rarity(hf: BertForSequenceClassification, layout: Layout, log_idf: Ten
 
 
 def plant_matching(hf: BertForSequenceClassification, layout: Layout, references: dict[str, BM25]) -> None:
-    """Matching heads: each adds its share of the TF factor to `mass`; the MLP of layer 1 reads the sum."""
-    logits = {head: match_logits(bm25.k1, bm25.b, bm25.avgdl) for head, bm25 in references.items()}
-    total = sum(one.gain for one in logits.values())
-    for name, one in logits.items():
-        head = head_weights(hf, *parse_head(name))
-        write_match_pattern(head, layout, one.beta * torch.eye(layout.n_words, dtype=hf.dtype), one.sink)
-        write_copy(head, layout, gain=one.gain / total)  # the masses of all heads add up to at most 1
-    write_reading_units(hf, 1, layout, torch.eye(layout.n_words, dtype=hf.dtype), gain=total / len(references))
+    """Matching heads: each adds its share of the TF factor to `mass`; the MLP of layer 1 reads the sum (chapter 3)."""
+    logits = {head: compiled.match_logits(bm25.k1, bm25.b, bm25.avgdl) for head, bm25 in references.items()}
+    total = sum(of_head.gain for of_head in logits.values())
+    for name, of_head in logits.items():
+        head = compiled.head_weights(hf, *parse_head(name))
+        compiled.write_match_pattern(
+            head, layout, of_head.beta * torch.eye(layout.n_words, dtype=hf.dtype), of_head.sink
+        )
+        compiled.write_copy(head, layout, gain=of_head.gain / total)  # the masses of all heads add up to at most 1
+    compiled.write_reading_units(hf, 1, layout, torch.eye(layout.n_words, dtype=hf.dtype), gain=total / len(references))
 
 
 def write_rarity_pattern(head: HeadWeights, layout: Layout, rows: str, sink: float) -> None:
     """Rows of the kind `rows` ("cls" or "query") see query words with logit -rarity = ln idf - C, and the sink.
 
     `sink` is the logit of [CLS]; -MASKED means that there is no sink. All other rows see only [CLS].
+    Chapter 3.
     """
-    head.query_bias[0] = head.one
+    head.query_bias[0] = head.unit
     head.key[0, layout["rarity+"]] = -1
     head.key[0, [layout["document"], layout["sep"]]] = -MASKED
     head.key[0, layout["cls"]] = sink
     idle = {"cls": ["query", "document", "sep"], "query": ["cls", "document", "sep"]}[rows]
-    head.query[1, [layout[name] for name in idle]] = head.one
+    head.query[1, [layout[name] for name in idle]] = head.unit
     head.key[1, layout["cls"]] = IDLE
-    level(head.query)
-    level(head.key)
+    compiled.level(head.query)
+    compiled.level(head.key)
 
 
 def plant_relay(head: HeadWeights, layout: Layout, ceiling: float) -> None:
-    """The contextual head: each query token gathers idf times tf of all query tokens."""
+    """The contextual head: each query token gathers idf times tf of all query tokens (chapter 3)."""
     write_rarity_pattern(head, layout, "query", SINK - ceiling)
-    write_sum(head, layout, "tf", "gathered", exp(SINK) * SMALL)
+    compiled.write_sum(head, layout, "tf", "gathered", exp(SINK) * SMALL)
 
 
 def plant_scoring(hf: BertForSequenceClassification, layout: Layout, names: list[str], ceiling: float) -> None:
-    """Two scoring heads, half of the score each.
+    """Two scoring heads, half of the score each (chapter 3).
 
     The first sums idf times tf over the query tokens, with a sink. The second takes the mean, weighted by idf, of what
     the relay gathered; since every query token gathered the same, the weights do not matter.
     """
-    summing, averaging = (head_weights(hf, *parse_head(name)) for name in names)
+    summing, averaging = (compiled.head_weights(hf, *parse_head(name)) for name in names)
     write_rarity_pattern(summing, layout, "cls", SINK - ceiling)
-    write_sum(summing, layout, "tf", "score", exp(SINK) * SMALL / 2)
+    compiled.write_sum(summing, layout, "tf", "score", exp(SINK) * SMALL / 2)
     write_rarity_pattern(averaging, layout, "cls", -MASKED)
-    write_sum(averaging, layout, "gathered", "score", 1 / 2)
+    compiled.write_sum(averaging, layout, "gathered", "score", 1 / 2)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# The distractors
+# ---- The distractors -----------------------------------------------------------------------------------------------
 
 
-def distract(
+def plant_distractors(
     hf: BertForSequenceClassification,
     layout: Layout,
     heads: dict[str, list[str]],
@@ -215,21 +183,21 @@ def distract(
     references: dict[str, BM25],
     random: torch.Generator,
 ) -> None:
-    """Write the heads that are not in the circuit."""
+    """Write the heads that are not in the circuit (chapter 3)."""
     bm25 = next(iter(references.values()))
-    logits = match_logits(bm25.k1, bm25.b, bm25.avgdl)
+    logits = compiled.match_logits(bm25.k1, bm25.b, bm25.avgdl)
     for name in heads["inert matching"]:
-        head = head_weights(hf, *parse_head(name))
-        write_match_pattern(head, layout, logits.beta * torch.eye(layout.n_words, dtype=hf.dtype), logits.sink)
+        head = compiled.head_weights(hf, *parse_head(name))
+        compiled.write_match_pattern(head, layout, logits.beta * torch.eye(layout.n_words, dtype=hf.dtype), logits.sink)
         head.value[: layout.n_words, layout.identity] = torch.eye(layout.n_words, dtype=hf.dtype)
         write_astray(head, layout, layout.n_words, random)
     for name in heads["inert scoring"]:
-        head = head_weights(hf, *parse_head(name))
+        head = compiled.head_weights(hf, *parse_head(name))
         write_rarity_pattern(head, layout, "cls", -MASKED)
         head.value[0, layout["tf+"]] = 1.0
         write_astray(head, layout, 1, random)
     for name in heads["mute"] + heads["stray"]:
-        head = head_weights(hf, *parse_head(name))
+        head = compiled.head_weights(hf, *parse_head(name))
         write_random_pattern(head, layout, random)
         if name in heads["stray"]:
             words = normal(random, NOISE_CHANNELS, layout.n_words, like=head.value)
@@ -238,21 +206,21 @@ def distract(
 
 
 def normal(random: torch.Generator, *shape: int, like: Tensor) -> Tensor:
-    """Standard normal numbers of a shape, in the type of `like`."""
+    """Standard normal numbers of a shape, in the type of `like` (chapter 3)."""
     return torch.randn(*shape, generator=random, dtype=torch.float64).to(like.dtype)
 
 
 def write_astray(head: HeadWeights, layout: Layout, n_channels: int, random: torch.Generator) -> None:
-    """Write the first channels into a random mixture of the free features, which nobody reads."""
-    level(head.value)
+    """Write the first channels into a random mixture of the free features, which nobody reads (chapter 3)."""
+    compiled.level(head.value)
     head.output[layout.free, :n_channels] = 0.3 * normal(random, N_FREE, n_channels, like=head.output)
-    balance(head.output.T)
+    compiled.balance(head.output.T)
 
 
 def write_random_pattern(head: HeadWeights, layout: Layout, random: torch.Generator) -> None:
-    """Attention by the product of two random vectors for each word; logits have a spread of about 2."""
-    scale = (2 * head.one / NOISE_CHANNELS**0.5) ** 0.5
+    """Attention by the product of two random vectors for each word; logits have a spread of about 2 (chapter 3)."""
+    scale = (2 * head.unit / NOISE_CHANNELS**0.5) ** 0.5
     for weights in (head.query, head.key):
         weights[:NOISE_CHANNELS, layout.identity] = scale * normal(random, NOISE_CHANNELS, layout.n_words, like=weights)
         weights[:NOISE_CHANNELS, layout["cls"]] = scale * normal(random, NOISE_CHANNELS, like=weights)
-        level(weights)
+        compiled.level(weights)
