@@ -36,7 +36,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from semanticbm.bert import word_embeddings
@@ -45,7 +44,7 @@ from semanticbm.collection import Collection
 from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair
 from semanticbm.diagnostics import Pieces
 from semanticbm.errors import UserError
-from semanticbm.evaluation import pearson
+from semanticbm.evaluation import pearson, spearman
 from semanticbm.patching import copies, to_numpy
 
 N_CONTROLS = 20  # random directions, and singular directions 1 to 20
@@ -67,7 +66,7 @@ class Components:
 
 
 def decompose(matrix: np.ndarray, k: int = 50, centred: bool = False) -> Components:
-    """The first k singular components of a matrix with more rows than columns (paper section 7.1).
+    """The first k singular components of a matrix with more rows than columns (chapter 6, paper section 7.1).
 
     v_k are the eigenvectors of the small matrix W^T W and u_k = W v_k / S_k: a second, where the full decomposition of
     30,522 rows takes many. `centred` takes the mean row off first, which is principal component analysis.
@@ -86,17 +85,20 @@ def decompose(matrix: np.ndarray, k: int = 50, centred: bool = False) -> Compone
 
 
 def embedding_matrix(model: CrossEncoder) -> np.ndarray:
-    """W_E, the raw word embeddings: float [vocabulary, d_model]."""
+    """W_E, the raw word embeddings: float [vocabulary, d_model] (chapter 6)."""
     return word_embeddings(model.hf).weight.detach().double().cpu().numpy()
 
 
 def singular_components(model: CrossEncoder, k: int = 50, centred: bool = False) -> np.ndarray:
-    """u_0 ... u_{k-1} of the word embeddings, each with sum(v_k) > 0: float [vocabulary, k]."""
+    """u_0 ... u_{k-1} of the word embeddings, each with sum(v_k) > 0: float [vocabulary, k] (chapter 6)."""
     return decompose(embedding_matrix(model), min(k, model.d_model), centred).u
 
 
 def u0(model: CrossEncoder) -> np.ndarray:
-    """U0 of each piece: float [vocabulary]. Raw matrix, sign with sum(v_0) > 0; high for common words (paper 7.1)."""
+    """U0 of each piece: float [vocabulary] (chapter 6, paper 7.1).
+
+    Of the raw matrix, with the sign that makes sum(v_0) > 0; high for common words.
+    """
     return singular_components(model, 1)[:, 0]
 
 
@@ -106,8 +108,10 @@ def u0(model: CrossEncoder) -> np.ndarray:
 def idf_values(
     source: str = "collection", collection: Collection | None = None, folder: str | Path | None = None
 ) -> dict[str, float]:
-    """{word: IDF}. "collection": Lucene's formula over the collection's documents; "msmarco": a table of 8.8 million
-    passages, msmarco/idf.tsv in `folder` (default: $SEMANTICBM_DATA, else ../shared/data).
+    """{word: IDF} (chapter 6).
+
+    "collection": Lucene's formula over the collection's documents; "msmarco": a table of 8.8 million passages,
+    msmarco/idf.tsv in `folder` (default: $SEMANTICBM_DATA, else ../shared/data).
     """
     if source == "msmarco":
         return _msmarco_idf(folder)
@@ -134,11 +138,11 @@ def _msmarco_idf(folder: str | Path | None) -> dict[str, float]:
 def whole_words(tokenizer) -> dict[str, int]:
     """{word: token id} of the vocabulary's whole words: alphabetic, two letters or more, no continuation "##" piece.
 
-    Special tokens, digits, punctuation and single letters drop out. Only these words have one vector and one IDF.
+    Chapter 6. Special tokens, digits, punctuation and single letters drop out. Only these words have one vector and one IDF.
     """
     return {
-        word: number
-        for word, number in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+        word: token
+        for word, token in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
         if word.isalpha() and len(word) >= 2
     }
 
@@ -156,32 +160,30 @@ class WordTable:
 
 
 def word_table(model: CrossEncoder, idf: Mapping[str, float]) -> WordTable:
-    """Whole words of the vocabulary that have an IDF."""
-    found = {word: number for word, number in whole_words(model.tokenizer).items() if word in idf}
-    if len(found) < 3:
-        raise UserError(f"only {len(found)} whole words of the vocabulary have an IDF: take a larger IDF table.")
-    return WordTable(list(found), np.array(list(found.values())), np.array([idf[word] for word in found]))
+    """Whole words of the vocabulary that have an IDF (chapter 6)."""
+    ids = {word: token for word, token in whole_words(model.tokenizer).items() if word in idf}
+    if len(ids) < 3:
+        raise UserError(f"only {len(ids)} whole words of the vocabulary have an IDF: take a larger IDF table.")
+    return WordTable(list(ids), np.array(list(ids.values())), np.array([idf[word] for word in ids]))
 
 
 # ---- Correlation ---------------------------------------------------------------------------------------------------
 
 
 def idf_correlations(model: CrossEncoder, idf: Mapping[str, float], k: int = 50, centred: bool = False) -> pd.DataFrame:
-    """Correlation of each singular component with IDF: component, pearson, spearman, n_words (paper 7.1-7.3)."""
+    """Correlation of each singular component with IDF: component, pearson, spearman, n_words.
+
+    Chapter 6; paper 7.1 to 7.3. k: number of components. `centred` as in `decompose`.
+    """
     table = word_table(model, idf)
-    u = singular_components(model, k, centred)[table.ids]
-    ranks = np.column_stack([rankdata(column) for column in u.T])
-    ranked_idf = rankdata(table.idf)
-    rows = [
-        {
-            "component": number,
-            "pearson": pearson(u[:, number], table.idf),
-            "spearman": pearson(ranks[:, number], ranked_idf),
-            "n_words": len(table),
-        }
-        for number in range(u.shape[1])
-    ]
-    return pd.DataFrame(rows)
+    components = singular_components(model, k, centred)[table.ids].T
+    columns = {
+        "component": range(len(components)),
+        "pearson": [pearson(values, table.idf) for values in components],
+        "spearman": [spearman(values, table.idf) for values in components],
+        "n_words": len(table),
+    }
+    return pd.DataFrame(columns)
 
 
 # ---- Edit: directions ----------------------------------------------------------------------------------------------
@@ -207,7 +209,7 @@ class Direction:
 
 
 def edit_directions(model: CrossEncoder, kind: str = "u0", n: int = N_CONTROLS, seed: int = 0) -> list[Direction]:
-    """The directions of one kind, all of the same length std(U0) S_0.
+    """The directions of one kind, all of the same length std(U0) S_0 (chapter 6).
 
     "u0": v_0. "random": n fixed random directions (seeded). "singular": v_1 to v_n. "row": the piece's own vector.
     """
@@ -231,25 +233,28 @@ def edit_directions(model: CrossEncoder, kind: str = "u0", n: int = N_CONTROLS, 
 def term_positions(
     pieces: Pieces, encoding: Encoding, texts: Sequence[Pair], terms: Sequence[str], where: str = "both"
 ) -> Tensor:
-    """Where the pieces of each pair's term stand: bool [batch, position]. `where`: "query", "document" or "both"."""
+    """Where the pieces of each pair's term stand: bool [batch, position] (chapter 6).
+
+    `where`: "query", "document" or "both"; anything else is a `UserError`.
+    """
     if where not in ("query", "document", "both"):
         raise UserError(f"where={where!r} is unknown: use query, document or both.")
     mask = torch.zeros_like(encoding.input_ids, dtype=torch.bool)
-    sides = [number for number, side in enumerate(("query", "document")) if where in (side, "both")]
-    for row, term in enumerate(terms):
-        for side in sides:
-            spans = (encoding.query_spans, encoding.document_spans)[side]
-            wanted = _word_numbers(pieces, term, texts[row][side])
+    spans_of = {"query": encoding.query_spans, "document": encoding.document_spans}
+    for side, (name, spans) in enumerate(spans_of.items()):
+        for row, term in enumerate(terms if where in (name, "both") else ()):
+            occurrences = _words_of_term(pieces, term, texts[row][side])
             for position in range(*spans[row]):
-                mask[row, position] = encoding.word_ids[row][position] in wanted
+                mask[row, position] = encoding.word_ids[row][position] in occurrences
     return mask
 
 
-def _word_numbers(pieces: Pieces, term: str, text: str) -> set[int]:
-    """Numbers of the words of a text that belong to an occurrence of the term (one word or several)."""
-    wanted, found = pieces.words(term), pieces.words(text)
-    starts = [start for start in range(len(found) - len(wanted) + 1) if found[start : start + len(wanted)] == wanted]
-    return {start + offset for start in starts for offset in range(len(wanted))}
+def _words_of_term(pieces: Pieces, term: str, text: str) -> set[int]:
+    """Places of the words of a text that belong to an occurrence of the term (one word or several)."""
+    term_words, words = pieces.words(term), pieces.words(text)
+    n = len(term_words)
+    starts = [start for start in range(len(words) - n + 1) if words[start : start + n] == term_words]
+    return {start + offset for start in starts for offset in range(n)}
 
 
 @torch.no_grad()

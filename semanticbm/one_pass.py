@@ -59,15 +59,15 @@ def frozen_streams(model: CrossEncoder, ours: Run, theirs: Run, senders: Sequenc
     differ. Chapter 4.
     """
     stream = ours.residual[0][None]
-    for number, layer in enumerate(layers(model.hf)):
+    for layer, block in enumerate(layers(model.hf)):
         yield stream
-        heads = [head for place, head in senders if place == number]
-        swapped = ours.z[number].repeat(len(heads), 1, 1, 1)
-        slots, new = (z.unflatten(-1, (model.n_heads, -1)) for z in (swapped, theirs.z[number]))
+        heads = [head for own_layer, head in senders if own_layer == layer]
+        swapped = ours.z[layer].repeat(len(heads), 1, 1, 1)
+        slots, new = (z.unflatten(-1, (model.n_heads, -1)) for z in (swapped, theirs.z[layer]))
         for row, head in enumerate(heads):
             slots[row, ..., head, :] = new[..., head, :]
-        z = torch.cat([ours.z[number].expand(len(stream), -1, -1, -1), swapped])
-        stream = after_heads(layer, z, torch.cat([stream, stream[:1].expand(len(heads), -1, -1, -1)]))
+        z = torch.cat([ours.z[layer].expand(len(stream), -1, -1, -1), swapped])
+        stream = after_heads(block, z, torch.cat([stream, stream[:1].expand(len(heads), -1, -1, -1)]))
     yield stream
 
 

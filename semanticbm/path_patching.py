@@ -243,14 +243,13 @@ def effects_on_receivers_many(
     into: str = "v",
     method: str = "fast",
     min_change: float = CLEAR_CHANGE_LOGITS,
-    batch_size: int = 8,
     progress: bool = False,
 ) -> PathEffects:
     """As `direct_effects_many`, through the q, k or v of a set of receivers."""
     check_choice(method, METHODS, "method")
     form = one_pass.effects_through_receivers if method == "fast" else receiver_effects_textbook
     measure = partial(form, model, receivers=_by_layer(model, receivers, into), into=into)
-    batches = _batches(model, baselines, perturbed, batch_size, progress)
+    batches = _batches(model, baselines, perturbed, 8, progress)
     return _join([_effects_of_batch(model, measure, *batch) for batch in batches], min_change)
 
 

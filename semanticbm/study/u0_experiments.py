@@ -10,7 +10,7 @@ of the control directions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +65,7 @@ def _row(name: str, values: np.ndarray, idf: np.ndarray, controls: np.ndarray | 
 class EditEffects:
     """Scores under edits of the term. `baseline`, `perturbed`: float [pair, direction, step], S_b and S_p.
 
-    `steps` in units of std(U0); `names`: the directions; `query_ids`: the query of each pair; `where`: what was edited.
+    `steps` in units of std(U0); `names`: the directions; `query_ids`: the query of each pair.
     """
 
     names: list[str]
@@ -73,7 +73,6 @@ class EditEffects:
     query_ids: list[str]
     baseline: np.ndarray
     perturbed: np.ndarray
-    where: str
 
     def by_query(self, values: np.ndarray) -> np.ndarray:
         """Mean over the pairs of each query: float [query, ...], queries in order of first appearance."""
@@ -93,22 +92,12 @@ class EditEffects:
     def table(self, seed: int = 0) -> pd.DataFrame:
         """One row a direction: mean slope over queries with interval, mean S_p - S_b at each step, queries."""
         rows = []
-        for number, name in enumerate(self.names):
-            mean, low, high = bootstrap_mean(self.slopes[:, number], seed=seed)
-            at_steps = {
-                f"{step:+g}": value
-                for step, value in zip(self.steps, self.contribution[:, number].mean(axis=0), strict=True)
-            }
-            rows.append(
-                {
-                    "direction": name,
-                    "slope": mean,
-                    "low": low,
-                    "high": high,
-                    **at_steps,
-                    "n_queries": len(self.contribution),
-                }
+        for name, slopes, contribution in zip(self.names, self.slopes.T, self.contribution.mean(axis=0), strict=True):
+            at_steps = {f"{step:+g}": value for step, value in zip(self.steps, contribution, strict=True)}
+            row = {"direction": name} | dict(
+                zip(("slope", "low", "high"), bootstrap_mean(slopes, seed=seed), strict=True)
             )
+            rows.append(row | at_steps | {"n_queries": len(slopes)})
         return pd.DataFrame(rows)
 
 
@@ -128,37 +117,30 @@ def edit_effects(
     seed: int = 0,
     progress: bool = False,
 ) -> EditEffects:
-    """S_b and S_p of each pair under edits of its term, for each direction of a kind and each step (paper 7.4).
+    """S_b and S_p of each pair under edits of its term, for each direction of a kind and each step (chapter 6, paper 7.4).
 
     Costs 2 x pairs x directions x (steps other than 0) forward passes, and 2 x pairs for step 0.
     """
     if not pairs or len(set(steps)) < 2:
         raise UserError("an edit experiment needs at least one pair and two different steps.")
     directions, pieces = edit_directions(model, direction, n, seed), Pieces(model.tokenizer)
-    label = f"edits along {direction}" if progress else ""
-    found = [_pair_under_edits(model, pieces, pair, directions, steps, where) for pair in progress_bar(pairs, label)]
-    both = np.stack(found)  # [pair, side, direction, step]
-    names, query_ids = [one.name for one in directions], [pair.query_id for pair in pairs]
-    return EditEffects(names, np.array(steps, dtype=float), query_ids, both[:, 0], both[:, 1], where)
+    steps = np.array(steps, dtype=float)
+    edits = [(along, step) for along in directions for step in steps[steps != 0]]
+    edits.append((directions[0], 0.0))  # the unedited pair, once for all directions
+    bar = progress_bar(pairs, f"edits along {direction}" if progress else "")
+    scores = np.stack([_under_edits(model, pieces, pair, edits, where) for pair in bar])  # [pair, side, edit]
+    both = np.empty((len(pairs), 2, len(directions), len(steps)))
+    both[..., steps != 0] = scores[..., :-1].reshape(len(pairs), 2, len(directions), -1)
+    both[..., steps == 0] = scores[..., -1, None, None]
+    names, query_ids = [along.name for along in directions], [pair.query_id for pair in pairs]
+    return EditEffects(names, steps, query_ids, both[:, 0], both[:, 1])
 
 
-def _pair_under_edits(
-    model: CrossEncoder,
-    pieces: Pieces,
-    pair: DiagnosticPair,
-    directions: Sequence[Direction],
-    steps: Iterable[float],
-    where: str,
+def _under_edits(
+    model: CrossEncoder, pieces: Pieces, pair: DiagnosticPair, edits: Sequence[tuple[Direction, float]], where: str
 ) -> np.ndarray:
-    """S_b and S_p of one pair: float [side, direction, step]. The unedited pair is scored once for all directions."""
+    """S_b and S_p of one pair under each edit of its term: float [side, edit]."""
     texts = [pair.baseline_pair, pair.perturbed_pair]
     encoding = model.encode(texts)
     mask = term_positions(pieces, encoding, texts, [pair.term] * 2, where)
-    steps = list(steps)
-    moved = [step for step in steps if step != 0]
-    edits = [(one, step) for one in directions for step in moved] + [(directions[0], 0.0)]
-    scores = edited_scores(model, encoding, mask, edits)
-    table = scores[:-1].reshape(len(directions), len(moved), 2)
-    unedited = np.broadcast_to(scores[-1], (len(directions), 2))
-    columns = [unedited if step == 0 else table[:, moved.index(step)] for step in steps]
-    return np.stack(columns, axis=1).transpose(2, 0, 1)
+    return edited_scores(model, encoding, mask, edits).T

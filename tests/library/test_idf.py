@@ -199,7 +199,7 @@ def test_slopes_of_a_planted_line():
     """Two queries, S_p - S_b = -0.5 s and -1.5 s: slopes -0.5 and -1.5; documents of a query are averaged first."""
     steps = np.array([-1.0, 0.0, 1.0])
     contribution = np.array([-0.25, -0.75, -1.5])[:, None, None] * steps
-    effects = EditEffects(["U0"], steps, ["a", "a", "b"], np.ones((3, 1, 3)), 1 + contribution, "both")
+    effects = EditEffects(["U0"], steps, ["a", "a", "b"], np.ones((3, 1, 3)), 1 + contribution)
     np.testing.assert_allclose(effects.slopes, [[-0.5], [-1.5]])
     row = effects.table().iloc[0]
     assert (row["slope"], row["n_queries"]) == (-1.0, 2)
