@@ -85,7 +85,7 @@ def site_of(layer, site: str):
 
 @torch.no_grad()
 def read_site(model: CrossEncoder, encoding: Encoding, site: str = "heads") -> list[Tensor]:
-    """The site's value in every layer of one traced run: list [layer] of float [batch, position, width] (appendix on nnsight).
+    """The site's value in every layer of one traced run: list [layer] of float [batch, position, width] (chapter 4).
 
     For the site "heads" the width is head * d_head, for the others it is d_model.
     """

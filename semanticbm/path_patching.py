@@ -168,10 +168,6 @@ class PathEffects:
         """Number of pairs that move the score by less."""
         return int((~self.kept).sum())
 
-    def shares(self) -> np.ndarray:
-        """The metric of each kept pair: float [kept pair, layer, head]."""
-        return self.effects[self.kept] / self.changes[self.kept][:, None, None]
-
     def ratio_of_means(self) -> np.ndarray:
         """Mean effect over mean change of the kept pairs, float [layer, head]: larger changes weigh more."""
         if not self.kept.any():
@@ -192,7 +188,7 @@ def direct_effects(
 ) -> np.ndarray:
     """Direct effect of every head on the score, as share of the full change: float [layer, head].
 
-    chapter 4, section 3.2 of the paper. Equal inputs give exactly 0. `UserError` if the pairs have unequal token
+    Chapter 4, section 3.2 of the paper. Equal inputs give exactly 0. `UserError` if the pairs have unequal token
     lengths, or if |S_p - S_b| < `min_change` logits.
     """
     return direct_effects_many(model, [baseline], [perturbed], method, min_change).share_of_only_pair()
@@ -208,7 +204,7 @@ def effects_on_receivers(
 ) -> np.ndarray:
     """Effect of every head on the score through the receivers' q, k or v: float [layer, head].
 
-    chapter 4, section 3.3 of the paper. receivers: a set of (layer, head), patched together. into: "q", "k", "v", or
+    Chapter 4, section 3.3 of the paper. receivers: a set of (layer, head), patched together. into: "q", "k", "v", or
     several such as "qkv". Senders are the heads before the last receiver's layer; the others are NaN. Errors as in
     `direct_effects`.
     """
@@ -230,9 +226,8 @@ def direct_effects_many(
     Pairs with |S_p - S_b| < `min_change` (default 0.1 logits) stay in the arrays and are counted in `left_out`.
     """
     check_choice(method, METHODS, "method")
-    measure = partial(one_pass.effects_on_score if method == "fast" else score_effects_textbook, model)
-    batches = _batches(model, baselines, perturbed, batch_size, progress)
-    return _join([_effects_of_batch(model, measure, *batch) for batch in batches], min_change)
+    paths = partial(one_pass.effects_on_score if method == "fast" else score_effects_textbook, model)
+    return _measure(model, paths, baselines, perturbed, min_change, batch_size, progress)
 
 
 def effects_on_receivers_many(
@@ -248,9 +243,8 @@ def effects_on_receivers_many(
     """As `direct_effects_many`, through the q, k or v of a set of receivers."""
     check_choice(method, METHODS, "method")
     form = one_pass.effects_through_receivers if method == "fast" else receiver_effects_textbook
-    measure = partial(form, model, receivers=_by_layer(model, receivers, into), into=into)
-    batches = _batches(model, baselines, perturbed, 8, progress)
-    return _join([_effects_of_batch(model, measure, *batch) for batch in batches], min_change)
+    paths = partial(form, model, receivers=_by_layer(model, receivers, into), into=into)
+    return _measure(model, paths, baselines, perturbed, min_change, 8, progress)
 
 
 # ---- Batches of pairs ----------------------------------------------------------------------------------------------
@@ -269,32 +263,38 @@ def _by_layer(model: CrossEncoder, receivers: Iterable[Head], into: str) -> Rece
     return by_layer
 
 
-def _batches(model: CrossEncoder, baselines, perturbed, batch_size: int, progress: bool):
-    """Baseline and perturbed pairs, one batch at a time; `UserError` unless there are as many of both."""
+def _measure(
+    model: CrossEncoder,
+    paths: Callable[[Run, Run], Tensor],
+    baselines: Iterable[Pair],
+    perturbed: Iterable[Pair],
+    min_change: float,
+    batch_size: int,
+    progress: bool,
+) -> PathEffects:
+    """What `paths` measures, over batches of pairs; `UserError` unless there are as many of both."""
     baselines, perturbed = list(baselines), list(perturbed)
     if len(baselines) != len(perturbed):
         raise UserError(f"{len(baselines)} baseline pairs and {len(perturbed)} perturbed pairs: give one for one.")
     if not baselines:
         raise UserError("no pair was given: path patching needs at least one.")
-    for start in progress_bar(range(0, len(baselines), batch_size), f"path patching {model.name}" if progress else ""):
-        yield baselines[start : start + batch_size], perturbed[start : start + batch_size]
+    starts = progress_bar(range(0, len(baselines), batch_size), f"path patching {model.name}" if progress else "")
+    batches = (slice(start, start + batch_size) for start in starts)
+    parts = [_effects_of_batch(model, paths, baselines[batch], perturbed[batch]) for batch in batches]
+    effects, score_b, score_p = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return PathEffects(effects, score_b, score_p, min_change)
 
 
 def _effects_of_batch(
-    model: CrossEncoder, measure: Callable[[Run, Run], Tensor], baselines: Sequence[Pair], perturbed: Sequence[Pair]
-) -> PathEffects:
-    """Effects of one batch of pairs. Equal inputs get exactly 0, where rounding may leave 1e-7."""
+    model: CrossEncoder, paths: Callable[[Run, Run], Tensor], baselines: Sequence[Pair], perturbed: Sequence[Pair]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Effects [pair, layer, head], S_b and S_p [pair]. Equal inputs get exactly 0, where rounding may leave 1e-7."""
     both = encode_both(model, baselines, perturbed)
     ours, theirs = (record(model, encoding) for encoding in both)
-    by_sender = to_numpy(measure(ours, theirs)).T
+    by_sender = to_numpy(paths(ours, theirs)).T
     effects = np.full((len(baselines), model.n_layers * model.n_heads), np.nan)
     effects[:, : by_sender.shape[1]] = by_sender
     score_b, score_p, same = to_numpy(ours.scores), to_numpy(theirs.scores), same_tokens(*both)
     effects[same] *= 0.0
     score_p[same] = score_b[same]
-    return PathEffects(effects.reshape(-1, model.n_layers, model.n_heads), score_b, score_p, 0.0)
-
-
-def _join(parts: Sequence[PathEffects], min_change: float) -> PathEffects:
-    columns = ("effects", "baseline", "perturbed")
-    return PathEffects(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns), min_change)
+    return effects.reshape(-1, *model.head_shape), score_b, score_p
