@@ -126,27 +126,15 @@ def test_halves_share_no_query(tiny, tmp_path):
     assert not set(first) & set(second) and len(first) + len(second) == len(study.collection.judged_queries)
 
 
-def assert_the_run_is_whole(report, out):
-    """Every claim is judged, every experiment leaves its numbers, heads are found, figures are drawn."""
+def test_quick_run_on_the_classroom_model(classroom_model, tmp_path):
+    """The whole of it, small: every claim is judged, every experiment leaves its numbers, heads are found."""
+    report = reproduce.reproduce("classroom", "classroom", tmp_path, quick=True, device="cpu")
     assert [row["id"] for row in report["claims"]] == [rule["id"] for rule in rules()]
     assert report["heads"]["matching"] and report["heads"]["scoring"]
-    assert {path.stem for path in (out / "parts").glob("*.json")} == set(experiments.EXPERIMENTS)
+    assert {path.stem for path in (tmp_path / "parts").glob("*.json")} == set(experiments.EXPERIMENTS)
     measured = {row["id"]: row["measured"] for row in report["claims"] if row["verdict"] != "not applicable"}
     assert len(measured) >= 15
-    assert list((out / "figures").glob("*.png"))
-
-
-def test_a_small_run_on_the_classroom_model(classroom_model, monkeypatch, tmp_path):
-    """The whole of it on twelve queries, with at most twelve of everything that is drawn."""
-    monkeypatch.setattr(reproduce.Study, "size", lambda self, full, quick: min(quick, 12))
-    report = reproduce.reproduce("classroom", "classroom", tmp_path, quick=True, device="cpu")
-    assert_the_run_is_whole(report, tmp_path)
-
-
-@pytest.mark.long
-def test_quick_run_on_the_classroom_model(classroom_model, tmp_path):
-    report = reproduce.reproduce("classroom", "classroom", tmp_path, quick=True, device="cpu")
-    assert_the_run_is_whole(report, tmp_path)
+    assert list((tmp_path / "figures").glob("*.png"))
 
 
 # ---- stored results ------------------------------------------------------------------------------------------------
