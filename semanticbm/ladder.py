@@ -21,6 +21,7 @@ import hashlib
 import importlib.resources
 import json
 import os
+import sys
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +31,13 @@ from urllib.request import Request, urlopen
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.constants import ENDPOINT
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification
@@ -106,7 +113,9 @@ def _download(repo: str, revision: str | None, instead: str = "") -> Path:
     offline = not hub_in_reach()
     try:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, local_files_only=offline))
-    except RepositoryNotFoundError:
+    except RevisionNotFoundError:
+        raise UserError(f"{repo} has no revision {revision!r}: name a commit, a tag or a branch.") from None
+    except (RepositoryNotFoundError, HFValidationError):
         raise UserError(f"unknown model {repo!r}: use one of {', '.join(LADDER)}, a folder, or a hub id.") from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
@@ -227,9 +236,19 @@ def _load_folder(folder: Path, name: str, device: torch.device) -> CrossEncoder:
     return CrossEncoder(hf, load_tokenizer(folder), name, device, sha256(folder / "model.safetensors"))
 
 
+def _load_from_hub(name: str, device: torch.device) -> CrossEncoder:
+    """A model by "owner/name" or "owner/name@revision". Its commit is printed and part of its name, so reports keep it."""
+    repo, _, revision = name.partition("@")
+    folder = _download(repo, revision or None)
+    named = f"{repo}@{folder.name}"  # the hub's cache names the folder of a download by its commit
+    print(f"semanticbm: {repo} is at commit {folder.name}; the same again: --model {named}", file=sys.stderr)
+    return _load_folder(folder, named, device)
+
+
 def load(name: str = "classroom", device: str | torch.device = "auto") -> CrossEncoder:
     """Load a model of the ladder: "compiled", "classroom", "minilm-l12", "random", a folder, or a hub id (chapter 2).
 
+    A hub id is "owner/name", or "owner/name@revision"; which commit that is, is printed and kept in the model's name.
     "compiled" is BM25 compiled for the classroom collection. Raises `UserError` for an unknown name, damaged weights,
     or a hub that cannot be reached.
     """
@@ -247,5 +266,7 @@ def load(name: str = "classroom", device: str | torch.device = "auto") -> CrossE
     if os.path.isdir(name):
         return _load_folder(Path(name), Path(name).name, device)
     if name.count("/") != 1 or name.startswith((".", "/")):
-        raise UserError(f"unknown model {name!r}: use one of {', '.join(LADDER)}, a folder, or a hub id (owner/name).")
-    return _load_folder(_download(name, None), name, device)
+        raise UserError(
+            f"unknown model {name!r}: use one of {', '.join(LADDER)}, a folder, or a hub id (owner/name, owner/name@revision)."
+        )
+    return _load_from_hub(name, device)
