@@ -14,7 +14,7 @@ where tf is how often the word occurs in d, |d| the number of words of d and avg
   slowly;
 - *length normalisation*: in a document twice as long the same tf means less. b says how much: 0 not at all, 1 fully.
 
-A word that stands twice in the query counts twice. Words come from `semanticbm.collection.words`: lower-case, no
+A word that stands twice in the query counts twice. Words come from `semanticbm.collection.words`: as BERT sees them, no
 stemming, no stop words.
 
 **Which IDF?** Robertson's formula, ln((N - n + 0.5) / (n + 0.5)) for a word in n of N documents, is negative as soon as

@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import importlib.resources
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import ir_measures
+from tokenizers import Regex, normalizers, pre_tokenizers
 
 from semanticbm.errors import UserError
 
@@ -78,15 +78,22 @@ class Collection:
         }
 
 
-_WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
+# BERT's own two steps before word pieces: fold case and accents, then split at blanks, punctuation and Chinese characters.
+NORMALIZER = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=True, lowercase=True)
+SPLITTER = pre_tokenizers.Sequence(
+    [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Split(Regex(r"^[^\p{L}\p{N}]+$"), behavior="removed")]
+)
 
 
 def words(text: str) -> list[str]:
-    """Split a text into lower-case words: letters and digits, with an inner apostrophe. No stemming, no stop words.
+    """Split a text into words as BERT's basic tokenizer does, punctuation left out. No stemming, no stop words.
 
-    Chapter 1.
+    Case and accents are folded ("Müller" is "muller"), an apostrophe or hyphen splits ("don't" is "don", "t"), and each
+    Chinese character is a word. So BM25 and the model speak of the same words (Devlin et al. 2019,
+    BasicTokenizer; chapter 1).
     """
-    return _WORD.findall(text.lower())
+    readable = text.encode("utf-8", "replace").decode("utf-8")  # half of a surrogate pair is no character
+    return [word for word, _ in SPLITTER.pre_tokenize_str(NORMALIZER.normalize_str(readable))]
 
 
 # ---- Reading files -------------------------------------------------------------------------------------------------

@@ -75,13 +75,13 @@ from math import exp, log, sqrt
 
 import numpy as np
 import torch
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, processors
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from semanticbm import bert
 from semanticbm.bm25 import BM25, check_parameters
-from semanticbm.collection import Collection, words
+from semanticbm.collection import NORMALIZER, SPLITTER, Collection, words
 from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, check_pairs
 from semanticbm.errors import UserError
 
@@ -159,8 +159,7 @@ def build_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
     """
     ids = {token: number for number, token in enumerate([*SPECIAL_TOKENS, *vocabulary])}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[OTHER]"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("[a-z0-9]+(?:'[a-z]+)?"), behavior="removed", invert=True)
+    tokenizer.normalizer, tokenizer.pre_tokenizer = NORMALIZER, SPLITTER
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",

@@ -3,6 +3,9 @@
 **Ranking measures** come from ir-measures (trec_eval underneath). nDCG@10 adds up the grades of the first ten documents,
 each divided by the logarithm of its rank, and divides by the best possible sum: 1 is perfect.
 
+**Ties.** Equal scores are ordered as trec_eval does, by document id in descending order, everywhere in this book: in runs,
+fusions and measures (`ranking`). Each measure sees one and the same order; scores are compared in full precision.
+
 **Correlations** tell how well one score predicts another. They are computed inside a query, then averaged or their
 median taken, because only the order inside a query matters for ranking. Pooling all pairs would also reward a model that
 merely knows which queries get high scores.
@@ -28,6 +31,11 @@ Run = Mapping[str, Mapping[str, float]]
 Judgements = Mapping[str, Mapping[str, int]]
 
 
+def ranking(scores: Mapping[str, float]) -> list[str]:
+    """Document ids, best first; equal scores by descending id, the order of trec_eval (chapter 1)."""
+    return sorted(scores, key=lambda document: (scores[document], document), reverse=True)
+
+
 def measure(run: Run, judgements: Judgements, name: str = "nDCG@10") -> dict[str, float]:
     """A ranking measure of each judged query: {query id: value} (chapter 1).
 
@@ -37,9 +45,12 @@ def measure(run: Run, judgements: Judgements, name: str = "nDCG@10") -> dict[str
     judged = {query: grades for query, grades in judgements.items() if any(grade > 0 for grade in grades.values())}
     if not judged:
         raise UserError("no query has a relevant document: there is nothing to measure.")
-    # Ties are broken in the order of the document ids, so that a result does not depend on dictionary order.
-    plain_run = {query: {document: float(score) for document, score in scores.items()} for query, scores in run.items()}
-    found = ir_measures.iter_calc([ir_measures.parse_measure(name)], judged, plain_run)
+    # Places instead of scores: the tools behind the measures break ties in different ways and round to 32 bits.
+    places = {
+        query: {document: float(-place) for place, document in enumerate(ranking(scores))}
+        for query, scores in run.items()
+    }
+    found = ir_measures.iter_calc([ir_measures.parse_measure(name)], judged, places)
     values = dict.fromkeys(judged, 0.0)
     values.update({row.query_id: row.value for row in found})
     return values

@@ -63,25 +63,35 @@ def other_heads(heads: Iterable[Head], shape: tuple[int, int], same_layers: bool
     return [head for head in all_heads(shape) if head not in heads and (head[0] in own_layers or not same_layers)]
 
 
-def other_draws(heads: Iterable[Head], shape: tuple[int, int], n: int = 20, seed: int = 0) -> list[list[Head]]:
-    """`n` random draws of as many other heads from the same layers, the control for an ablation (chapter 8).
+def other_draws(
+    heads: Iterable[Head], shape: tuple[int, int], n: int = 20, seed: int = 0, exclude: Iterable[Head] = ()
+) -> list[list[Head]]:
+    """`n` random draws of as many other heads, layer by layer: the control for chosen heads (chapter 8).
 
-    Where a layer has too few others, the rest is drawn from the other layers. `UserError` if the model has too few.
+    `exclude`: heads that must not be drawn either, such as those found in another role. Where a layer has too few others,
+    heads of earlier layers stand in; never of later ones, which see what the chosen heads wrote. `UserError` where there
+    are not enough.
     """
     heads, rng = list(heads), np.random.default_rng(seed)
-    return [_draw_others(other_heads(heads, shape), heads, rng) for _ in range(n)]
+    pool = other_heads([*heads, *exclude], shape)
+    return [_draw_others(pool, heads, rng) for _ in range(n)]
 
 
-def _draw_others(others: list[Head], heads: list[Head], rng: np.random.Generator) -> list[Head]:
-    if len(others) < len(heads):
-        raise UserError(f"{len(heads)} heads leave only {len(others)} others: there is no control of the same size.")
-    order = [others[number] for number in rng.permutation(len(others))]
+def _draw_others(pool: list[Head], heads: list[Head], rng: np.random.Generator) -> list[Head]:
+    order = [pool[number] for number in rng.permutation(len(pool))]
     drawn: list[Head] = []
-    for layer in sorted({layer for layer, _ in heads}):
-        wanted = sum(own == layer for own, _ in heads)
-        drawn += [head for head in order if head[0] == layer][:wanted]
-    rest = [head for head in order if head not in drawn]
-    return sorted(drawn + rest[: len(heads) - len(drawn)])
+    for layer in sorted(layer for layer, _ in heads):
+        allowed = [head for head in order if head[0] <= layer and head not in drawn]
+        if not allowed:
+            raise UserError(
+                f"there are not {len(heads)} other heads in or before these layers: no control of this size."
+            )
+        drawn.append(max(allowed, key=_layer_of))
+    return sorted(drawn)
+
+
+def _layer_of(head: Head) -> int:
+    return head[0]
 
 
 # ---- Numbers, tables, choices --------------------------------------------------------------------------------------

@@ -151,13 +151,20 @@ def _quiet_loading():
         transformers_logging.set_verbosity(level)
 
 
+@contextmanager
+def seeded_torch(seed: int):
+    """torch's random numbers from this seed inside the block; the caller's own stream goes on afterwards (chapter 2)."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
 def load_backbone_classifier(seed: int = 0) -> BertForSequenceClassification:
     """The backbone with a fresh one-logit classifier: where training starts, and a control for what pretraining gave.
 
     Chapter 6.
     """
-    torch.manual_seed(seed)
-    with _quiet_loading():
+    with _quiet_loading(), seeded_torch(seed):
         return AutoModelForSequenceClassification.from_pretrained(
             backbone_folder(), num_labels=1, use_safetensors=True, attn_implementation="eager"
         )
@@ -168,10 +175,10 @@ def random_classifier() -> BertForSequenceClassification:
 
     Chapter 9.
     """
-    torch.manual_seed(0)
     config = AutoConfig.from_pretrained(backbone_folder(), num_labels=1, initializer_range=RANDOM_SPREAD)
     config._attn_implementation = "eager"
-    return BertForSequenceClassification(config)
+    with seeded_torch(0):
+        return BertForSequenceClassification(config)
 
 
 def load_tokenizer(folder: Path):

@@ -33,6 +33,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -62,7 +63,7 @@ MIN_AUC = 0.90  # least mean same-token AUC
 LENGTHS = (20, 40, 80, 160)  # words
 CROP = 40  # words of a document that the curves use
 CLEAR_EFFECT = 1e-4  # a share below this is rounding
-MIN_CHANGE_SD = 0.10  # least full change of a query, in standard deviations of the baseline scores
+LEAST_MEAN_CHANGE = 1e-6  # logits: below this a mean change is rounding and has no shares
 CONDITIONS = ("same", "synonym", "random", "filler")
 
 # ---- Attention patterns --------------------------------------------------------------------------------------------
@@ -159,6 +160,8 @@ def measure_curves(
 def mass_of_word(pattern: PairAttention, query_words: Sequence[str], word: str) -> np.ndarray:
     """Matching score of a query word, the mean over its pieces: float [layer, head] (chapter 5)."""
     own = rows_of_word(pattern, query_words, word) - pattern.query.start
+    if not len(own):
+        raise UserError(f"{word!r} is no word of the query {' '.join(query_words)!r} as the model splits it.")
     return mass_on_document(pattern)[:, :, own].mean(axis=-1)
 
 
@@ -207,10 +210,10 @@ def background(case: Candidate, n_words: int) -> list[str]:
     """
     avoid = set(case.kit.pieces.words(case.query))
     avoid |= {synonym for word in case.content_words for synonym in case.kit.synonyms.get(word, ())}
-    texts = [case.document, *case.rng.permutation(list(case.kit.collection.documents.values()))]
+    documents = list(case.kit.collection.documents.values())
     kept: list[str] = []
-    for text in texts:
-        kept += [word for word in str(text).split() if not avoid & set(case.kit.pieces.words(word))]
+    for text in chain([case.document], (documents[number] for number in case.rng.permutation(len(documents)))):
+        kept += [word for word in text.split() if not avoid & set(case.kit.pieces.words(word))]
         if len(kept) >= n_words:
             return kept[:n_words]
     raise Unbuildable("the collection is too small for the longest document")
@@ -410,33 +413,35 @@ def increments(curves: Curves, heads: Iterable[Head]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Effects:
-    """Effects of heads on the score, as shares of the full change: `values` float [query, layer, head].
+    """Effects of heads on the score, as shares of the mean full change: `values` float [query, layer, head].
 
-    `n_pairs`: pairs behind them. `lost`: queries left out because their full change is too small to be shared out.
+    The mean over queries is the ratio of the means. `n_pairs`: pairs behind them.
     """
 
     query_ids: list[str]
     values: np.ndarray
     n_pairs: int
-    lost: int = 0
 
 
-def share_out(diagnostics: Diagnostics, effects: np.ndarray, changes: np.ndarray, least: float) -> Effects:
-    """Effects of pairs put together by query, as sum of effects over sum of changes (chapter 7, eq-share).
+def share_out(diagnostics: Diagnostics, effects: np.ndarray, changes: np.ndarray) -> Effects:
+    """Effects of pairs put together by query, as shares of the mean full change (chapter 7, eq-share).
 
     effects: float [pair, layer, head], S_patched - S_b in logits, NaN where a head cannot act (taken as 0). changes:
     float [pair], S_p - S_b in logits.
-    Queries whose mean change is smaller than `least` (in logits, either sign) are left out.
+    Every query counts: one denominator for all, so the mean over queries is the ratio of means, and no query is left out
+    because of its outcome. An interval over queries takes the denominator as known. `UserError` if it is 0.
     """
-    places: dict[str, list[int]] = {}
-    for place, pair in enumerate(diagnostics.pairs):
-        places.setdefault(pair.query_id, []).append(place)
-    kept = {query: rows for query, rows in places.items() if abs(changes[rows].mean()) >= least}
-    if not kept:
-        raise UserError(f"the score changes by less than {least:.3g} on every query: take pairs that change more.")
+    rows: dict[str, list[int]] = {}
+    for number, pair in enumerate(diagnostics.pairs):
+        rows.setdefault(pair.query_id, []).append(number)
+    full = np.mean([changes[numbers].mean() for numbers in rows.values()]) if rows else 0.0
+    if abs(full) < LEAST_MEAN_CHANGE:
+        raise UserError(
+            "the pairs do not change the score on average: there is nothing to share out. Take other pairs."
+        )
     effects = np.nan_to_num(effects)
-    values = np.stack([effects[rows].sum(axis=0) / changes[rows].sum() for rows in kept.values()])
-    return Effects(list(kept), values, sum(map(len, kept.values())), len(places) - len(kept))
+    values = np.stack([effects[numbers].mean(axis=0) / full for numbers in rows.values()])
+    return Effects(list(rows), values, len(diagnostics.pairs))
 
 
 def head_effects(model: CrossEncoder, pair: DiagnosticPair, heads: Iterable[Head]) -> tuple[np.ndarray, float, float]:
@@ -457,7 +462,7 @@ def head_effects(model: CrossEncoder, pair: DiagnosticPair, heads: Iterable[Head
     return effects, first, second
 
 
-def confirm_heads(model: CrossEncoder, found: FoundHeads, diagnostics: Diagnostics) -> FoundHeads:
+def confirm_heads(model: CrossEncoder, found: FoundHeads, diagnostics: Diagnostics, seed: int = 0) -> FoundHeads:
     """Those of the found heads whose output matters: mean total effect above 0 with its whole 95 % interval.
 
     `diagnostics`: TFC1 pairs. The table gets the columns effect, effect_low, effect_high and confirmed. A head that
@@ -466,8 +471,8 @@ def confirm_heads(model: CrossEncoder, found: FoundHeads, diagnostics: Diagnosti
     """
     of_pairs = [head_effects(model, pair, found.heads) for pair in diagnostics.pairs]
     effects, baseline, perturbed = (np.array(side) for side in zip(*of_pairs, strict=True))
-    shares = share_out(diagnostics, effects, perturbed - baseline, MIN_CHANGE_SD * float(baseline.std()))
-    effect = head_table(interval_columns("effect", shares.values)).drop(columns=["head", "layer", "index"])
+    shares = share_out(diagnostics, effects, perturbed - baseline)
+    effect = head_table(interval_columns("effect", shares.values, seed)).drop(columns=["head", "layer", "index"])
     table = found.table.join(effect)
     table["confirmed"] = table["chosen"] & (table["effect_low"] > CLEAR_EFFECT)
     confirmed = choose(table, table["confirmed"], "effect")

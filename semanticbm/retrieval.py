@@ -23,18 +23,17 @@ import torch
 from transformers import AutoModel
 
 from semanticbm.bm25 import BM25
-from semanticbm.collection import Collection
+from semanticbm.collection import Collection, words
 from semanticbm.cross_encoder import CrossEncoder, batch_numbers
-from semanticbm.evaluation import Run
+from semanticbm.evaluation import Run, ranking
 from semanticbm.ladder import backbone_folder, load_tokenizer
 
 RANK_CONSTANT = 60  # ranks, the choice of Cormack, Clarke and Buettcher
 
 
 def top(scores: Mapping[str, float], depth: int) -> dict[str, float]:
-    """The `depth` best documents, best first; equal scores in the order of their ids (chapter 2)."""
-    order = sorted(scores, key=lambda document: (-scores[document], document))[:depth]
-    return {document: float(scores[document]) for document in order}
+    """The `depth` best documents, best first; ties as in `semanticbm.evaluation.ranking` (chapter 2)."""
+    return {document: float(scores[document]) for document in ranking(scores)[:depth]}
 
 
 def bm25_run(
@@ -42,13 +41,16 @@ def bm25_run(
 ) -> Run:
     """BM25's best `depth` documents of each query, among those that share a word with it (chapter 2).
 
-    With `every`, documents with score 0 fill the list up to `depth`, in the order of their ids. A first stage must not
-    return them: it did not find them, and a fusion would give them credit for a rank that means nothing.
+    With `every`, documents with score 0 fill the list up to `depth`, ordered as ties are. A first stage must not
+    return them: it did not find them, and a fusion would give them credit for a rank that means nothing. A query
+    without a word in it finds nothing.
     """
     index = BM25(collection.documents)
     run = {}
-    for query in queries or collection.queries:
-        scores = dict(zip(index.ids, index.scores(collection.queries[query]), strict=True))
+    for query in collection.queries if queries is None else queries:
+        text = collection.queries[query]
+        values = index.scores(text) if words(text) else np.zeros(len(index))
+        scores = dict(zip(index.ids, values, strict=True))
         run[query] = top({document: score for document, score in scores.items() if every or score > 0}, depth)
     return run
 
@@ -81,11 +83,15 @@ class VectorEncoder:
 
 
 def vector_run(
-    collection: Collection, depth: int = 100, queries: Iterable[str] | None = None, progress: bool = False
+    collection: Collection,
+    depth: int = 100,
+    queries: Iterable[str] | None = None,
+    progress: bool = False,
+    encoder: VectorEncoder | None = None,
 ) -> Run:
     """The backbone's best `depth` documents of each query, by cosine (chapter 2)."""
-    encoder = VectorEncoder()
-    chosen = list(queries or collection.queries)
+    encoder = encoder or VectorEncoder()
+    chosen = list(collection.queries if queries is None else queries)
     documents = encoder.vectors(list(collection.documents.values()), progress=progress)
     asked = encoder.vectors([collection.queries[query] for query in chosen])
     cosines = asked @ documents.T

@@ -10,11 +10,13 @@ matching heads, has to get there. Two kinds of heads do that in the paper:
 
 **Finding scoring heads**: the *direct effect* of each head (`semanticbm.path_patching`) on TFC1 pairs. A head is
 important if its mean effect over queries is above `MIN_EFFECT`, with a 95 % bootstrap interval that excludes 0.
-Documents of one query are put together first: the effect of a query is the sum of score changes by patching, divided
-by the sum of the full changes. A mean of ratios would be ruled by the pairs whose full change is near 0. Queries whose
-full change is small against the spread of all scores (`MIN_CHANGE_SD`) say nothing about shares: left out and counted.
+Documents of one query are put together first: the effect of a query is its mean score change by patching, divided by the
+mean full change of *all* queries. So the mean over queries is a ratio of means. A mean of ratios would be ruled by the
+queries whose full change is near 0, and leaving those out would choose queries by their outcome.
 
-**Finding relays**: the same with the effect on the score *through q, k and v of the scoring heads* and nothing else.
+**Finding relays**: the same with the effect on the score *through q, k and v of the scoring heads* and nothing else
+(`find_contextual_heads`). A head that passes moves something between query words only if its query rows look at the query
+(`relays_among`); one that looks at the document brings in something of its own.
 
 **Attention by IDF**: Spearman correlation, inside each query, of the [CLS] attention to a word (mean over its pieces,
 as in the paper's code) with its IDF; then the mean over queries. Two controls: position in the query is partialled out,
@@ -53,7 +55,7 @@ from semanticbm.heads import (
     interval_columns,
     rows_of_heads,
 )
-from semanticbm.matching import MIN_CHANGE_SD, Effects, share_out
+from semanticbm.matching import Effects, share_out
 from semanticbm.path_patching import direct_effects_many, effects_on_receivers_many
 
 MIN_EFFECT = 0.02  # least mean effect, a share of the full change; fixed before any run
@@ -233,9 +235,9 @@ def _sides(diagnostics: Diagnostics) -> tuple[list, list]:
 
 
 def direct_effects_by_query(model: CrossEncoder, diagnostics: Diagnostics, progress: bool = False) -> Effects:
-    """Direct effect of each head on the score, as share of the full change of each query (chapter 7)."""
+    """Direct effect of each head on the score, as share of the mean full change (chapter 7)."""
     effects = direct_effects_many(model, *_sides(diagnostics), progress=progress)
-    return share_out(diagnostics, effects.effects, effects.changes, MIN_CHANGE_SD * float(np.std(effects.baseline)))
+    return share_out(diagnostics, effects.effects, effects.changes)
 
 
 def path_effects_by_query(
@@ -245,13 +247,13 @@ def path_effects_by_query(
     kinds: Sequence[str] = KINDS,
     progress: bool = False,
 ) -> Effects:
-    """Effect of each head on the score through q, k or v (`kinds`) of the receivers, as share by query (chapter 7).
+    """Effect of each head on the score through q, k or v (`kinds`) of the receivers, as share of the mean change (chapter 7).
 
     Heads in or after the last receiver's layer cannot reach it and have the effect 0.
     """
     into = "".join(kind[0] for kind in kinds)
     effects = effects_on_receivers_many(model, *_sides(diagnostics), receivers, into, progress=progress)
-    return share_out(diagnostics, effects.effects, effects.changes, MIN_CHANGE_SD * float(np.std(effects.baseline)))
+    return share_out(diagnostics, effects.effects, effects.changes)
 
 
 def _found(table: pd.DataFrame, effects: Effects, wanted: pd.Series, rule: str) -> FoundHeads:
@@ -311,3 +313,36 @@ def find_contextual_heads(
     table["excluded"] = rows_of_heads(table, [*exclude, *scoring_heads])
     rule = f"mean effect through the scoring heads > {MIN_EFFECT}, interval above 0, no other role"
     return _found(table, effects, _important(table) & ~table["excluded"], rule)
+
+
+def query_row_masses(model: CrossEncoder, diagnostics: Diagnostics, progress: bool = False) -> np.ndarray:
+    """Where the query pieces look in the baselines, mean over queries: float [side, layer, head] (chapter 7).
+
+    Sides: the *other* pieces of the query (what a piece reads from itself is not moved), and the document.
+    """
+    pairs = [pair.baseline_pair for pair in diagnostics.pairs]
+    found: dict[str, list[np.ndarray]] = {}
+    patterns = attention_patterns(model, pairs, label=f"rows of the query, {model.name}" if progress else "")
+    for pair, pattern in zip(diagnostics.pairs, patterns, strict=True):
+        rows = pattern.weights[:, :, pattern.query]
+        itself = np.diagonal(rows[..., pattern.query], axis1=-2, axis2=-1).mean(axis=-1)
+        on_query = rows[..., pattern.query].sum(axis=-1).mean(axis=-1) - itself
+        found.setdefault(pair.query_id, []).append(
+            np.stack([on_query, rows[..., pattern.document].sum(axis=-1).mean(axis=-1)])
+        )
+    return np.mean([np.mean(masses, axis=0) for masses in found.values()], axis=0)
+
+
+def relays_among(
+    model: CrossEncoder, found: FoundHeads, diagnostics: Diagnostics, progress: bool = False
+) -> FoundHeads:
+    """Those of the found heads that can relay: their query rows look more at the other query pieces than at the document.
+
+    Chapter 7. A head that feeds the scoring heads but reads the document itself is no relay: it brings something of its
+    own. The table gets the columns on_query, on_document (attention mass, 0 to 1) and relay.
+    """
+    on_query, on_document = query_row_masses(model, diagnostics, progress).reshape(2, -1)
+    table = found.table.assign(on_query=on_query, on_document=on_document)
+    table["relay"] = table["chosen"] & (table["on_query"] > table["on_document"])
+    rule = f"{found.rule}, query rows look more at the other query pieces than at the document"
+    return FoundHeads(choose(table, table["relay"], "effect"), table, rule, found.n_queries)

@@ -147,6 +147,25 @@ class StopAfter(TrainerCallback):
             control.should_training_stop = True
 
 
+class Clock(TrainerCallback):
+    """Seconds of training, kept in a file at each checkpoint, so that a resumed run counts what was done and no pause."""
+
+    def __init__(self, file: Path):
+        self.file, self.started = file, time.monotonic()
+        self.before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Time of this process and of those before it, up to their last checkpoint."""
+        return self.before + time.monotonic() - self.started
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.started = time.monotonic()
+
+    def on_save(self, args, state, control, **kwargs):
+        _write_json(self.file, self.seconds)
+
+
 def rank(score: Callable, judgements: dict[str, dict[str, int]]) -> dict[str, dict[str, float]]:
     """Score every judged passage of every query: {query: {passage: score}}. `score` takes a list of pairs."""
     pairs = [(query, passage) for query, grades in judgements.items() for passage in grades]
@@ -251,20 +270,18 @@ def train(folder: Path, data: Path, recipe: Recipe) -> Path:
     _check_same_recipe(folder, recipe)
     examples = training_data.build(data, recipe.seed)
     print("training data:", training_data.describe(examples), flush=True)
-    model = trainable_model(recipe)
+    model, clock = trainable_model(recipe), Clock(folder / "seconds.json")
     trainer = CrossEncoderTrainer(
         model=model,
         args=trainer_arguments(recipe, folder),
         train_dataset=dataset(examples.train, recipe, folder.parent / "backbone-vectors.safetensors"),
         loss=GroupLoss(model, recipe.loss),
         evaluator=RankingEvaluator(examples.validation),
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience), StopAfter(recipe.stop_after)],
+        callbacks=[clock, EarlyStoppingCallback(early_stopping_patience=recipe.patience), StopAfter(recipe.stop_after)],
     )
-    started, done_before = time.time(), _seconds_so_far(folder)
     trainer.train(resume_from_checkpoint=bool(list((folder / "checkpoints").glob("checkpoint-*"))))
-    seconds = done_before + time.time() - started
     _write_json(folder / "log.json", trainer.state.log_history)
-    export(model, folder / "adapter", recipe, training_data.data_hashes(data), seconds)
+    export(model, folder / "adapter", recipe, training_data.data_hashes(data), clock.seconds)
     return folder / "adapter"
 
 
@@ -275,17 +292,10 @@ def _check_same_recipe(folder: Path, recipe: Recipe) -> None:
         raise UserError(f"{folder} holds a run with another recipe: choose another --out, or delete that folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_json(path, asdict(recipe))
+        if not path.is_file():
+            _write_json(path, asdict(recipe))
     except OSError as error:
         raise UserError(f"cannot write to {folder} ({error.strerror}): choose another --out.") from None
-
-
-def _seconds_so_far(folder: Path) -> float:
-    """Wall time of earlier, interrupted parts: from the recipe file to the last checkpoint."""
-    states = sorted(
-        (folder / "checkpoints").glob("checkpoint-*/trainer_state.json"), key=lambda path: path.stat().st_mtime
-    )
-    return states[-1].stat().st_mtime - (folder / "recipe.json").stat().st_ctime if states else 0.0
 
 
 def _write_json(path: Path, content) -> None:

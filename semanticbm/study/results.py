@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semanticbm.errors import UserError
+from semanticbm.heads import Head, parse_head
+from semanticbm.study.sealed import read_sealed
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,21 @@ class Results:
     run: dict
 
     def claim(self, identifier: str) -> dict:
-        """The row of one claim."""
-        return next(row for row in self.report["claims"] if row["id"] == identifier)
+        """The row of one claim; `UserError` if the run has none of this name."""
+        rows = {row["id"]: row for row in self.report["claims"]}
+        if identifier not in rows:
+            raise UserError(f"the stored run {self.name} has no claim {identifier!r}: it has {', '.join(rows)}.")
+        return rows[identifier]
 
-    def heads(self, kind: str) -> list[tuple[int, int]]:
+    def heads(self, role: str) -> list[Head]:
         """The heads found: "matching", "contextual" or "scoring", as (layer, head)."""
-        return [tuple(map(int, name.split("."))) for name in self.report["heads"][kind]]
+        return [parse_head(name) for name in self.report["heads"][role]]
 
     def sentence(self, identifier: str) -> str:
         """A claim's measurement in words: "0.750, 95 % interval 0.71 to 0.79, n = 112, control 0.28: reproduced"."""
         row = self.claim(identifier)
         if row["ci95"] is None:
-            return f"not applicable ({row['note']})"
+            return f"{row['verdict']} ({row['note']})"
         control = "" if row["control"] is None else f", control {row['control']:.3f}"
         low, high = row["ci95"]
         return (
@@ -63,15 +68,26 @@ def read_json(name: str):
     """One JSON file of the results folder."""
     path = results_folder() / name
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes().decode("utf-8"))
     except OSError:
         raise UserError(
             f"no stored result {name}: it is made by the command named in book/results/README.md."
         ) from None
+    except (ValueError, RecursionError):
+        raise UserError(
+            f"{path} is damaged (no JSON in UTF-8): restore it, or make it again with the command named in "
+            "book/results/README.md."
+        ) from None
 
 
 def load_results(name: str = "classroom") -> Results:
-    """A stored run by name: the folder under book/results."""
+    """A stored run by name: the folder under book/results. `UserError` if a file is missing, damaged or of another run."""
     folder = results_folder() / name
-    parts = {path.stem: read_json(f"{name}/parts/{path.name}") for path in sorted((folder / "parts").glob("*.json"))}
-    return Results(name, read_json(f"{name}/report.json"), parts, read_json(f"{name}/run.json"))
+    if not (folder / "report.json").is_file():
+        raise UserError(f"no stored result {name}: it is made by the command named in book/results/README.md.")
+    report, run = read_sealed(folder / "report.json"), read_sealed(folder / "run.json")
+    parts = {path.stem: read_sealed(path) for path in sorted((folder / "parts").glob("*.json"))}
+    for what, content in {"report": report, **parts}.items():
+        if content["fingerprint"] != run["fingerprint"]:
+            raise UserError(f"{folder}: {what} belongs to another run than run.json: make the folder again.")
+    return Results(name, report, parts, run)

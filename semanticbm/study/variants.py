@@ -11,6 +11,7 @@ When it misleads: with many queries even a tiny difference between variants is b
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 
@@ -19,8 +20,9 @@ import pandas as pd
 
 from semanticbm.bm25 import tf_factor
 from semanticbm.cross_encoder import progress_bar
+from semanticbm.errors import UserError
 from semanticbm.evaluation import bootstrap_mean, bootstrap_median
-from semanticbm.heads import Head, other_heads
+from semanticbm.heads import Head, other_draws
 from semanticbm.semantic_bm import Features, cross_predict, query_folds, semantic_bm_columns
 
 BM25_GRID = tuple(product((0.2, 0.5, 0.9, 1.2, 2.0, 3.0, 5.0, 10.0), (0.0, 0.25, 0.5, 0.75, 1.0)))  # (k1, b)
@@ -114,6 +116,7 @@ class Variants:
                     "mean_low": mean[1],
                     "mean_high": mean[2],
                     "n_queries": int(np.isfinite(found).sum()),
+                    "worst_draw": min(self.draws[name]),
                     "best_draw": max(self.draws[name]),
                     "draws": len(self.draws[name]),
                 }
@@ -125,10 +128,11 @@ class Variants:
         return [self.pearson[first][query] - self.pearson[second][query] for query in self.pearson[first]]
 
 
-def designs(features: Features, heads: Sequence[Head], n_draws: int, seed: int) -> dict[str, list[tuple]]:
-    """{variant: draws}, a draw being (columns [pair, column], target [pair])."""
+def designs(
+    features: Features, heads: Sequence[Head], n_draws: int, seed: int, exclude: Sequence[Head] = ()
+) -> dict[str, list[tuple]]:
+    """{variant: draws}, a draw being (columns [pair, column], target [pair]). `exclude`: no random heads either."""
     rng, score = np.random.default_rng(seed), features.score
-    others = other_heads(heads, features.matching.shape[1:3])
     few = min(n_draws, 5)
     fixed = {
         "SemanticBM": semantic_bm_columns(features, heads),
@@ -137,8 +141,9 @@ def designs(features: Features, heads: Sequence[Head], n_draws: int, seed: int) 
         "weighted sums only": weighted_columns(features, heads),
         "all heads": semantic_bm_columns(features, features.heads),
     }
-    possible = n_draws if len(others) >= len(heads) else 0
-    drawn = [[others[k] for k in rng.choice(len(others), len(heads), replace=False)] for _ in range(possible)]
+    drawn: list[list[Head]] = []
+    with suppress(UserError):  # a model with too few others has no such variant
+        drawn = other_draws(heads, features.matching.shape[1:3], n_draws, seed, exclude)
     return {name: [(columns, score)] for name, columns in fixed.items()} | {
         "random other heads": [(semantic_bm_columns(features, some), score) for some in drawn],
         "IDF permuted": [(semantic_bm_columns(features, heads, permuted_g(features, rng)), score) for _ in range(few)],
@@ -154,15 +159,20 @@ def evaluate_variants(
     centred: bool = True,
     n_draws: int = 20,
     progress: bool = False,
+    exclude: Sequence[Head] = (),
 ) -> Variants:
     """Every variant, fitted on training queries and measured on test queries; each query is a test query once.
+
+    "random other heads" are drawn layer by layer (`semanticbm.heads.other_draws`), none of `exclude` among them.
 
     "IDF only" (sum of g, number of pieces) is no variant: it is constant in a query, so it has no correlation there.
     Its lexical counterpart, "IDF of matched words", is. "target permuted" is a control of the centred fit only: a raw
     fit still learns from the differences between queries, which a permutation inside queries leaves as they are.
     """
     folds = query_folds(features, n_splits, seed)
-    predictions = dict(_fitted(features, designs(features, list(heads), n_draws, seed), folds, centred, progress))
+    predictions = dict(
+        _fitted(features, designs(features, list(heads), n_draws, seed, exclude), folds, centred, progress)
+    )
     bm25, choice = tuned_bm25(features, folds)
     matched = (features.word_idf * (features.tf > 0)).sum(-1)
     predictions |= {"BM25": [bm25], "IDF of matched words": [matched], "coverage": [coverage(features)]}

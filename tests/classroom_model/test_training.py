@@ -226,6 +226,22 @@ def test_only_small_matrices_and_the_head_are_trained(trainable):
     assert not any("word_embeddings" in name for name in trained)
 
 
+def test_the_clock_counts_what_was_trained_and_no_pause(tmp_path, monkeypatch):
+    """100 s to a checkpoint, then 7 s that are lost; after a pause of a day another 50 s."""
+    now = {"time": 1000.0}
+    monkeypatch.setattr(training.time, "monotonic", lambda: now["time"])
+    first = training.Clock(tmp_path / "seconds.json")
+    first.on_train_begin(None, None, None)
+    now["time"] += 100
+    first.on_save(None, None, None)
+    now["time"] += 7 + 86_400
+    second = training.Clock(tmp_path / "seconds.json")
+    now["time"] += 20  # loading
+    second.on_train_begin(None, None, None)
+    now["time"] += 50
+    assert second.seconds == 150
+
+
 RECIPE = training.Recipe(max_steps=2, groups_per_step=2, evaluate_every=1, warmup_steps=0)
 
 
@@ -243,8 +259,12 @@ def test_a_killed_run_goes_on_and_its_adapter_loads(folder, tmp_path, monkeypatc
     monkeypatch.setattr(training, "StopAfter", Kill)
     with pytest.raises(KeyboardInterrupt):
         training.train(tmp_path / "run", folder, RECIPE)
+    before = json.loads((tmp_path / "run" / "seconds.json").read_text())
+    (tmp_path / "run" / "seconds.json").write_text(json.dumps(before + 1000))
     monkeypatch.setattr(training, "StopAfter", Watch)
     adapter = training.train(tmp_path / "run", folder, RECIPE)
+    seconds = json.loads((adapter / "semanticbm.json").read_text())["seconds"]
+    assert before > 0 and 1000 <= seconds < 1600, "the time of the first call counts, the pause does not"
     assert seen == [2], "the second call must start after the step that was saved"
     model = load(str(adapter), "cpu")
     assert np.isfinite(model.score("rivers", ["a text about rivers", "a text about bread"])).all()

@@ -17,7 +17,7 @@ from semanticbm.ablation import (
 )
 from semanticbm.bert import layers, z_projection
 from semanticbm.errors import UserError
-from semanticbm.heads import all_heads, other_draws, other_heads
+from semanticbm.heads import all_heads, other_draws
 
 PAIRS = [
     ("river bank", "the bank of the river is steep and green"),
@@ -143,10 +143,16 @@ def test_control_draws_have_the_same_size_and_layers(tiny):
         assert not set(draw) & set(HEADS) and len(set(draw)) == len(HEADS)
         assert [layer for layer, _ in draw] == [0, 1, 1, 2]
     assert len({tuple(draw) for draw in draws}) > 1
+    assert all((1, 1) not in draw for draw in other_draws(HEADS, tiny.head_shape, n=5, exclude=[(1, 1)]))
+
+
+def test_control_draws_never_come_from_behind_the_heads_that_they_control(tiny):
     full_layer = [(1, head) for head in range(4)]
-    assert all(len(set(draw) - set(full_layer)) == 4 for draw in other_draws(full_layer, tiny.head_shape, n=3))
+    assert other_draws(full_layer, tiny.head_shape, n=3) == [[(0, head) for head in range(4)]] * 3
+    two_of_three = other_draws([(1, 0), (1, 1), (1, 2)], tiny.head_shape, n=20)
+    assert all([layer for layer, _ in draw] == [0, 0, 1] and (1, 3) in draw for draw in two_of_three)
     with pytest.raises(UserError, match="no control"):
-        other_draws(other_heads([(0, 0)], tiny.head_shape), tiny.head_shape)
+        other_draws([(0, 0), (0, 1), (0, 2)], tiny.head_shape)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from semanticbm.collection import Collection, load_collection, words
 from semanticbm.errors import UserError
@@ -142,8 +144,30 @@ def test_topics_share_vocabulary(classroom):
     assert sum(len(where) >= 5 for where in frequent) > len(frequent) / 3
 
 
-def test_words():
-    assert words("The dog's bark -- 3 BARKS!") == ["the", "dog's", "bark", "3", "barks"]
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The dog's bark -- 3 BARKS!", ["the", "dog", "s", "bark", "3", "barks"]),
+        ("M\u00fcller's caf\u00e9, d\u00e9j\u00e0-vu", ["muller", "s", "cafe", "deja", "vu"]),
+        ("don\u2019t DON'T", ["don", "t", "don", "t"]),
+        ("\u5317\u4eac weather", ["\u5317", "\u4eac", "weather"]),
+        ("\u041c\u043e\u0441\u043a\u0432\u0430 2024", ["\u043c\u043e\u0441\u043a\u0432\u0430", "2024"]),
+        ("\u200b -- !? \U0001f600", []),
+        ("half \ud800 pair", ["half", "pair"]),
+    ],
+)
+def test_words(text, expected):
+    assert words(text) == expected
+
+
+@given(st.text(max_size=40))
+@settings(max_examples=300, deadline=None)
+def test_words_are_those_of_berts_basic_tokenizer(tokenizer, text):
+    """The oracle is the tokenizer of the shipped model: its words, without those that are punctuation alone."""
+    readable = text.encode("utf-8", "replace").decode()
+    backend = tokenizer.backend_tokenizer
+    seen = backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(readable))
+    assert words(text) == [word for word, _ in seen if any(letter.isalnum() for letter in word)]
 
 
 @pytest.fixture

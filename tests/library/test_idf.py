@@ -53,10 +53,20 @@ def test_components_equal_numpy_svd(centred):
     matrix = np.random.default_rng(0).standard_normal((60, 8)) + 0.5
     parts = decompose(matrix, 5, centred)
     u, s, vt = np.linalg.svd(matrix - matrix.mean(axis=0) * centred, full_matrices=False)
-    signs = np.sign(vt[:5].sum(axis=1))
+    signs = np.sign(vt[:5] @ matrix.mean(axis=0))
     np.testing.assert_allclose(parts.s, s[:5], rtol=1e-10)
     np.testing.assert_allclose(parts.u, u[:, :5] * signs, atol=1e-10)
     np.testing.assert_allclose(parts.v, vt[:5] * signs[:, None], atol=1e-10)
+
+
+def test_the_sign_follows_the_mean_row_where_the_sum_of_the_direction_would_turn_it_round():
+    """Rows of -1 along one axis and a little along others: sum(v_0) > 0 would point away from every row."""
+    rng = np.random.default_rng(0)
+    axis = np.array([-3.0, 1.0, 1.0, 0.5, 0.0, 0.0])
+    strength = rng.uniform(1, 2, 200)
+    parts = decompose(np.outer(strength, axis) + 0.01 * rng.standard_normal((200, 6)), 1)
+    assert parts.v[0].sum() < 0, "the old rule would have turned this direction"
+    assert np.corrcoef(parts.u[:, 0], strength)[0, 1] > 0.99
 
 
 def test_components_of_a_matrix_of_low_rank_are_refused():
@@ -67,7 +77,7 @@ def test_components_of_a_matrix_of_low_rank_are_refused():
 def test_u0_is_the_first_left_singular_vector_of_the_raw_matrix(tiny):
     matrix = embedding_matrix(tiny)
     u, s, vt = np.linalg.svd(matrix, full_matrices=False)
-    np.testing.assert_allclose(u0(tiny), u[:, 0] * np.sign(vt[0].sum()), atol=1e-8)
+    np.testing.assert_allclose(u0(tiny), u[:, 0] * np.sign(vt[0] @ matrix.mean(axis=0)), atol=1e-8)
 
 
 def test_planted_idf_is_found_in_component_0_and_nowhere_else(planted):

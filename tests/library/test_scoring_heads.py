@@ -28,6 +28,7 @@ from semanticbm.scoring_heads import (
     find_contextual_heads,
     find_scoring_heads,
     path_effects_by_query,
+    relays_among,
     scoring_attention,
 )
 from semanticbm.study.planted import plant_circuit
@@ -148,6 +149,11 @@ def test_the_relay_is_the_planted_one(collection, seed):
     scoring, matching = (list(map(parse_head, roles[role])) for role in ("scoring", "matching"))
     found = find_contextual_heads(model, pairs, scoring, exclude=matching)
     assert precision_and_recall(found.names, roles["contextual"]) == (1.0, 1.0)
+    feeders = find_contextual_heads(model, pairs, scoring)
+    assert set(feeders.names) > set(roles["contextual"])
+    assert relays_among(model, feeders, pairs).names == roles["contextual"], (
+        "matching heads feed, but look at the document"
+    )
     table = found.table.set_index("head")
     relay = table.loc[roles["contextual"][0]]
     assert relay["value"] == pytest.approx(relay["effect"], abs=0.02)  # the values alone carry the signal
@@ -175,7 +181,7 @@ def test_the_compiled_model_has_one_scoring_head_fed_by_one_matching_head(collec
     assert fed_by.table.set_index("head").loc["0.0", "effect"] == pytest.approx(1, abs=1e-3)
 
 
-def test_effects_by_query_are_ratios_of_sums_over_single_pairs(model, collection):
+def test_effects_by_query_are_shares_of_the_mean_change_of_single_pairs(model, collection):
     queries = list(collection.queries)[:2]
     pairs = diagnostic_pairs("TFC1", collection, model.tokenizer, Settings(documents_per_query=2), queries)
     receivers = [(2, 1), (2, 3)]
@@ -185,13 +191,17 @@ def test_effects_by_query_are_ratios_of_sums_over_single_pairs(model, collection
         "path": lambda *sides: effects_on_receivers(model, *sides, receivers, "qkv", method="textbook"),
     }
     for kind, effects in measured.items():
-        for query_id, found in zip(effects.query_ids, effects.values, strict=True):
-            top, bottom = 0.0, 0.0
+        tops, changes = [], []
+        for query_id in effects.query_ids:
+            top, change = [], []
             for pair in pairs.by_query()[query_id]:
                 baseline, perturbed = model.score_pairs([pair.baseline_pair, pair.perturbed_pair])
                 share = np.nan_to_num(single[kind](pair.baseline_pair, pair.perturbed_pair))
-                top, bottom = top + share * (perturbed - baseline), bottom + perturbed - baseline
-            np.testing.assert_allclose(found, top / bottom, atol=1e-8)
+                top.append(share * (perturbed - baseline))
+                change.append(perturbed - baseline)
+            tops.append(np.mean(top, axis=0))
+            changes.append(np.mean(change))
+        np.testing.assert_allclose(effects.values, np.array(tops) / np.mean(changes), atol=1e-8)
 
 
 def diagnostic_pair(query_id):
@@ -199,14 +209,15 @@ def diagnostic_pair(query_id):
 
 
 def test_share_out_by_hand():
-    """The worked example of chapter 7: effects 0.4 and 0.2 of changes 4.0 and 0.1."""
+    """Two pairs of one query and a quiet one: the mean over queries is the ratio of the means, and no query is lost."""
     diagnostics = Diagnostics("TFC1", [diagnostic_pair("a"), diagnostic_pair("a"), diagnostic_pair("quiet")])
     effects = np.array([0.4, 0.2, 0.3])[:, None, None]
-    shared = share_out(diagnostics, effects, np.array([4.0, 0.1, 0.001]), least=0.1)
-    assert shared.query_ids == ["a"] and shared.lost == 1 and shared.n_pairs == 2
-    assert shared.values[0, 0, 0] == pytest.approx(0.6 / 4.1)
-    with pytest.raises(UserError, match="changes by less than"):
-        share_out(diagnostics, effects, np.zeros(3), least=0.1)
+    shared = share_out(diagnostics, effects, np.array([4.0, 0.1, 0.001]))
+    assert shared.query_ids == ["a", "quiet"] and shared.n_pairs == 3
+    assert shared.values[:, 0, 0] == pytest.approx(np.array([0.3, 0.3]) / ((2.05 + 0.001) / 2))
+    assert shared.values.mean() == pytest.approx(0.3 / 1.0255)
+    with pytest.raises(UserError, match="nothing to share out"):
+        share_out(diagnostics, effects, np.zeros(3))
 
 
 def test_head_effects_equal_a_plain_hook(model, collection):

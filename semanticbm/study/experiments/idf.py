@@ -1,0 +1,93 @@
+"""Chapter 6: the first singular direction of the embedding matrix against IDF, and what moving a word along it does."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+
+from semanticbm.errors import UserError
+from semanticbm.idf import idf_correlations, idf_values
+from semanticbm.study.claims import Finding
+from semanticbm.study.experiments.samples import tfc1_pairs
+from semanticbm.study.study import Study
+from semanticbm.study.u0_experiments import STEPS, EditEffects, edit_effects, idf_controls
+
+QUICK_STEPS = (-2, 0, 2)
+
+
+def idf_sources(study: Study) -> dict[str, dict[str, float]]:
+    """IDF tables at hand: the collection's own, and Microsoft's MS MARCO table where it has been fetched."""
+    sources = {"collection": idf_values("collection", study.collection)}
+    with contextlib.suppress(UserError):
+        sources["msmarco"] = idf_values("msmarco")
+    return sources
+
+
+def widest_idf(study: Study) -> tuple[str, dict[str, float]]:
+    """The source with the most texts behind it: MS MARCO where it is at hand, else the collection; (name, table)."""
+    sources = idf_sources(study)
+    name = "msmarco" if "msmarco" in sources else "collection"
+    return name, sources[name]
+
+
+def u0(study: Study) -> dict:
+    """Correlation of the singular directions with IDF, by source, with and without centring, and what else explains it."""
+    sources = {
+        name: {
+            "raw": idf_correlations(study.model, idf).to_dict("records"),
+            "centred": idf_correlations(study.model, idf, centred=True).to_dict("records"),
+            "controls": idf_controls(study.model, idf, n=study.size(500, 100), seed=study.seed).to_dict("records"),
+        }
+        for name, idf in idf_sources(study).items()
+    }
+    name = "msmarco" if "msmarco" in sources else "collection"
+    row = next(row for row in sources[name]["controls"] if row["quantity"] == "U0")
+    others = [abs(row["pearson"]) for row in sources[name]["raw"] if row["component"] > 0]
+    strongest = float(np.nanmax(others)) if np.isfinite(others).any() else None
+    note = f"IDF from {name}, {row['n_words']} words; interval over words"
+    return {
+        "sources": sources,
+        "findings": {
+            "pearson": Finding(
+                row["pearson"], row["low"], row["high"], row["n_words"], None if strongest is None else -strongest, note
+            )
+        },
+    }
+
+
+def u0_edit(study: Study) -> dict:
+    """Move the term's vector along U0 and along controls of the same length; the slope of what the term adds."""
+    pairs = tfc1_pairs(study, study.queries[: study.size(40, 6)], 1).pairs
+    steps = QUICK_STEPS if study.quick else STEPS
+
+    def run(direction: str, where: str = "both") -> EditEffects:
+        return edit_effects(study.model, pairs, steps, where, direction, seed=study.seed, progress=True)
+
+    main, random = run("u0"), run("random")
+    others = {} if study.quick else {direction: run(direction) for direction in ("singular", "row")}
+    sides = {} if study.quick else {side: _rows(study, run("u0", side)) for side in ("query", "document")}
+    note = "20 random directions" + "".join(
+        f"; strongest {name} direction {_strongest(effects):.3f}" for name, effects in others.items()
+    )
+    return {
+        "steps": steps,
+        "u0": _rows(study, main),
+        "random": _rows(study, random),
+        "sides": sides,
+        **{name: _rows(study, effects) for name, effects in others.items()},
+        "scores": {
+            "baseline": main.by_query(main.baseline).mean(axis=0)[0],
+            "perturbed": main.by_query(main.perturbed).mean(axis=0)[0],
+        },
+        "findings": {"slope": study.finding(main.slopes[:, 0], -_strongest(random), note)},
+    }
+
+
+def _rows(study: Study, effects: EditEffects) -> list[dict]:
+    return effects.table(study.seed).to_dict("records")
+
+
+def _strongest(effects: EditEffects) -> float:
+    """The largest absolute mean slope of the directions."""
+    return float(np.abs(effects.slopes.mean(axis=0)).max())

@@ -1,0 +1,215 @@
+"""Every claim in both directions: with its effect planted it is reproduced, without it not, without a control not applicable.
+
+The table `CASES` has a row for each claim id; a test makes sure that none is missing. The measurements are planted
+(`planted.py`), the experiment and the rule are the real ones.
+"""
+
+from dataclasses import dataclass
+
+import pytest
+from study import planted
+
+from semanticbm.study.claims import Finding, judge, rules
+from semanticbm.study.experiments import EXPERIMENTS
+
+RULES = {rule["id"]: rule for rule in rules()}
+R, N, NA = "reproduced", "not reproduced", "not applicable"
+
+
+def worlds(plant, *names):
+    """{world: how to plant it} for a planting function that takes the world's name."""
+    return {name: lambda monkeypatch, study, name=name: plant(monkeypatch, study, name) for name in names}
+
+
+def of_scores(**scores):
+    """{world: how to plant it} for SemanticBM: what the model's score is made of."""
+    return {
+        world: lambda monkeypatch, study, of_score=of_score: planted.plant_semantic_bm(monkeypatch, study, of_score)
+        for world, of_score in scores.items()
+    }
+
+
+def without_matching_heads(monkeypatch, study):
+    study.parts["matching_heads"] = {"heads": []}
+
+
+def without_grades(monkeypatch, study):
+    study.collection = planted.study_of(study.out, graded=False).collection
+    planted.plant_semantic_bm(monkeypatch, study, planted.weighted_match)
+
+
+def without_synonyms(monkeypatch, study):
+    study.collection = planted.study_of(study.out, synonyms=False).collection
+    planted.plant_curves(monkeypatch, study, "present")
+
+
+def two_layers(monkeypatch, study):
+    study.model.n_layers = 2
+    study.parts["direct_effects"] = {"heads": [[1, 0]]}
+    planted.plant_direct_effects(monkeypatch, study, "present")
+
+
+def every_layer_alike(monkeypatch, study):
+    planted.plant_direct_effects(monkeypatch, study, "none found")
+
+
+def heads_all_taken(monkeypatch, study):
+    """All other heads up to the matching head have a role: no random heads are left."""
+    planted.plant_semantic_bm(monkeypatch, study, planted.weighted_match)
+    study.parts["contextual_heads"] = {
+        "heads": [[layer, head] for layer in (0, 1) for head in range(4)][:4] + [[1, 1], [1, 2], [1, 3]]
+    }
+
+
+def ungraded(plant):
+    def without(monkeypatch, study):
+        study.collection = planted.study_of(study.out, graded=False).collection
+        plant(monkeypatch, study, "present")
+
+    return without
+
+
+@dataclass(frozen=True)
+class Case:
+    """The verdict of one claim in one world."""
+
+    claim: str
+    world: str
+    plant: object
+    verdict: str
+
+
+def rows(claim, plants, verdicts):
+    return [Case(claim, world, plant, verdicts[world]) for world, plant in plants.items()]
+
+
+BOTH = {"present": R, "absent": N}
+ALL = BOTH | {"uncontrolled": NA}
+EXISTS = ALL | {"none found": N}
+CHAPTER_8 = {"present": planted.weighted_match, "absent": planted.only_cosine}
+CASES = [
+    *rows("matching-heads-exist", worlds(planted.plant_matching_heads, *EXISTS), EXISTS),
+    *rows("matching-saturates", worlds(planted.plant_curves, *ALL), ALL),
+    *rows("matching-length", worlds(planted.plant_curves, *ALL), ALL),
+    *rows(
+        "matching-semantic",
+        worlds(planted.plant_curves, *ALL) | {"no synonyms": without_synonyms},
+        ALL | {"no synonyms": NA},
+    ),
+    *rows("effective-k1-b", worlds(planted.plant_effective, *ALL), ALL),
+    *rows("u0-idf-correlation", worlds(planted.plant_u0, *ALL), ALL),
+    *rows("u0-edit-monotone", worlds(planted.plant_u0_edit, *ALL), ALL),
+    *rows("tfc1-direct-effect", worlds(planted.plant_direct_effects, *EXISTS), EXISTS),
+    *rows(
+        "scoring-heads-late",
+        worlds(planted.plant_direct_effects, "present") | {"absent": every_layer_alike, "two layers": two_layers},
+        {"present": R, "absent": N, "two layers": NA},
+    ),
+    *rows(
+        "scoring-attends-by-idf",
+        worlds(planted.plant_scoring_attention, "present", "absent", "stop words", "uncontrolled"),
+        ALL | {"stop words": N},
+    ),
+    *rows("contextual-heads", worlds(planted.plant_contextual_heads, *EXISTS), EXISTS),
+    *rows("semanticbm-pearson", of_scores(**CHAPTER_8) | {"no heads": without_matching_heads}, BOTH | {"no heads": NA}),
+    *rows(
+        "bm25-pearson",
+        of_scores(present=planted.lexical, absent=planted.weighted_match) | {"no heads": without_matching_heads},
+        BOTH | {"no heads": NA},
+    ),
+    *rows(
+        "semanticbm-beats-bm25",
+        of_scores(present=planted.weighted_match, absent=planted.lexical) | {"no heads": without_matching_heads},
+        BOTH | {"no heads": NA},
+    ),
+    *rows(
+        "semanticbm-beats-random-heads",
+        of_scores(**CHAPTER_8) | {"no others": heads_all_taken},
+        BOTH | {"no others": NA},
+    ),
+    *rows(
+        "semanticbm-ranks",
+        of_scores(present=planted.by_relevance, absent=planted.only_cosine) | {"no grades": without_grades},
+        BOTH | {"no grades": NA},
+    ),
+    *rows(
+        "cls-needs-no-document",
+        worlds(planted.plant_blocking, *BOTH) | {"no grades": ungraded(planted.plant_blocking)},
+        BOTH | {"no grades": NA},
+    ),
+    *rows("circuit-necessary", worlds(planted.plant_ablation, *ALL), ALL),
+    *rows("circuit-sufficient", worlds(planted.plant_ablation, *ALL), ALL),
+    *rows(
+        "hybrid-helps-first-stage",
+        worlds(planted.plant_hybrid, *BOTH) | {"no grades": ungraded(planted.plant_hybrid)},
+        BOTH | {"no grades": NA},
+    ),
+]
+
+
+def test_every_claim_is_there_in_both_directions():
+    seen = {}
+    for case in CASES:
+        seen.setdefault(case.claim, set()).add(case.verdict)
+    # a claim of a later chapter may keep its table beside its experiment
+    assert {claim: verdicts for claim, verdicts in seen.items() if not verdicts >= {R, N, NA}} == {}
+    assert set(RULES) - set(seen) <= CLAIMS_WITH_A_TABLE_OF_THEIR_OWN
+
+
+CLAIMS_WITH_A_TABLE_OF_THEIR_OWN: set[str] = set()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.claim}: {case.world}")
+def test_verdict_on_planted_truth(case, monkeypatch, tmp_path):
+    study = planted.study_of(tmp_path)
+    case.plant(monkeypatch, study)
+    rule = RULES[case.claim]
+    findings = EXPERIMENTS[rule["experiment"]](study)["findings"]
+    row = judge(rule, findings)
+    assert row["verdict"] == case.verdict, row
+    if case.verdict == NA:
+        assert row["note"] or any(condition["note"] for condition in row["also"]), "a reason stands beside it"
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The numbers behind the verdicts
+
+
+def findings_of(experiment, plant, monkeypatch, tmp_path, world="present") -> dict[str, Finding]:
+    study = planted.study_of(tmp_path)
+    plant(monkeypatch, study, world)
+    return EXPERIMENTS[experiment](study)["findings"]
+
+
+def near(value, tolerance=0.01):
+    return pytest.approx(value, abs=tolerance)
+
+
+def test_findings_have_the_planted_sizes(monkeypatch, tmp_path):
+    auc = findings_of("matching_heads", planted.plant_matching_heads, monkeypatch, tmp_path)["auc"]
+    assert (auc.measured, auc.control, auc.n) == (near(0.97), near(0.55), 20)
+    curves = findings_of("curves", planted.plant_curves, monkeypatch, tmp_path)
+    assert (curves["saturation"].measured, curves["saturation"].control) == (near(0.28), near(0.0))
+    assert (curves["length"].measured, curves["semantic"].measured) == (near(0.2), near(0.3))
+    effects = findings_of("direct_effects", planted.plant_direct_effects, monkeypatch, tmp_path)
+    assert (effects["strongest"].measured, effects["strongest"].control) == (near(0.3), near(0.001, 0.005))
+    path = findings_of("contextual_heads", planted.plant_contextual_heads, monkeypatch, tmp_path)["path_effect"]
+    assert (path.measured, path.control) == (near(0.2), near(0.0))
+    slope = findings_of("u0_edit", planted.plant_u0_edit, monkeypatch, tmp_path)["slope"]
+    assert (slope.measured, slope.control) == (near(-0.3), near(-0.02, 0.005))
+    fit = findings_of("effective_bm25", planted.plant_effective, monkeypatch, tmp_path)["r_squared"]
+    assert fit.measured == near(1.0) and fit.control < 0.5
+    cut = findings_of("ablation", planted.plant_ablation, monkeypatch, tmp_path)
+    assert (cut["sufficiency"].measured, cut["sufficiency"].control) == (near(1.0), near(-1.0))
+    assert cut["necessity"].measured < -0.3
+
+
+def test_a_late_share_is_the_share_of_the_last_third():
+    import numpy as np
+
+    from semanticbm.study.experiments.scoring import late_share
+
+    values = np.zeros((10, 6, 2))
+    values[:, 5, 0], values[:, 4, 1], values[:, 0, 0] = 0.3, -0.3, 0.2
+    assert late_share(values, 0).measured == near(0.75) and late_share(values, 0).control == near(1 / 3)
+    assert late_share(values[:, :2], 0).missing
