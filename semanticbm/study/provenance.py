@@ -22,8 +22,20 @@ from semanticbm.study.study import Study
 
 PACKAGES = ("torch", "transformers", "nnsight", "numpy", "scipy", "scikit-learn", "ir-measures", "tokenizers")
 PACKAGE_FOLDER = Path(__file__).parents[1]
-MEASURING_CODE = ("*.py", "study/study.py", "study/paper_data.py", "study/experiments/*.py")
-NOT_MEASURING = ("plots.py", "errors.py", "files.py", "__main__.py")
+MEASURING_CODE = ("*.py", "study/*.py", "study/experiments/*.py")
+NOT_MEASURING = {
+    *("__main__.py", "display.py", "errors.py", "files.py"),
+    *(
+        "claims.py",
+        "figures.py",
+        "paper_model.py",
+        "provenance.py",
+        "report.py",
+        "reproduce.py",
+        "results.py",
+        "sealed.py",
+    ),
+}
 
 
 def package_versions() -> dict[str, str]:
