@@ -38,6 +38,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from semanticbm.bert import word_embeddings
@@ -168,6 +172,45 @@ def word_table(model: CrossEncoder, idf: Mapping[str, float]) -> WordTable:
     if len(ids) < 3:
         raise UserError(f"only {len(ids)} whole words of the vocabulary have an IDF: take a larger IDF table.")
     return WordTable(list(ids), np.array(list(ids.values())), np.array([idf[word] for word in ids]))
+
+
+# ---- What the whole embedding knows --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EmbeddingIdf:
+    """IDF read from the whole embedding by ridge regression.
+
+    `of_pieces`: float [vocabulary], predicted IDF; a word of the table by the fit without it, other pieces by the mean of
+    the fits. `predicted`, `idf`: float [word], prediction without the word and true value.
+    """
+
+    of_pieces: np.ndarray
+    predicted: np.ndarray
+    idf: np.ndarray
+
+    @property
+    def pearson(self) -> float:
+        """Correlation of predicted and true IDF over words that the fit had not seen."""
+        return pearson(self.predicted, self.idf)
+
+
+def embedding_idf(
+    model: CrossEncoder, idf: Mapping[str, float], n_folds: int = 5, penalty: float = 1.0, seed: int = 0
+) -> EmbeddingIdf:
+    """Ridge regression of IDF on the word vectors, each word predicted by a fit without it (chapter 6).
+
+    A ceiling for every single direction: if the whole vector predicts IDF and U0 does so less, IDF is there and U0 is not it.
+    """
+    table, matrix = word_table(model, idf), embedding_matrix(model)
+    vectors, predicted, everywhere = matrix[table.ids], np.empty(len(table)), []
+    for train, test in KFold(n_folds, shuffle=True, random_state=seed).split(vectors):
+        fit = make_pipeline(StandardScaler(), Ridge(penalty)).fit(vectors[train], table.idf[train])
+        predicted[test] = fit.predict(vectors[test])
+        everywhere.append(fit.predict(matrix))
+    of_pieces = np.mean(everywhere, axis=0)
+    of_pieces[table.ids] = predicted
+    return EmbeddingIdf(of_pieces, predicted, table.idf)
 
 
 # ---- Correlation ---------------------------------------------------------------------------------------------------

@@ -124,15 +124,16 @@ def read_query(model: CrossEncoder, query: str, documents: Sequence[str], source
     """
     if sources not in SOURCES:
         raise UserError(f"sources={sources!r} is unknown: use {' or '.join(SOURCES)}.")
-    encoding = model.encode([(query, document) for document in documents])
-    z, state, cls, score = _traced(model, encoding, sources)
-    return Reading(*(_to_numpy(value) for value in (torch.stack(z, 1), state, torch.stack(cls, 1), score)))
+    return read_sources(model, query, documents, [sources])[sources]
 
 
 @torch.no_grad()
-def _traced(model: CrossEncoder, encoding: Encoding, sources: str) -> tuple[list[Tensor], Tensor, list[Tensor], Tensor]:
-    """z and [CLS] attention at the query pieces in every layer, the state before the last layer, the scores."""
-    pieces, seen = slice(*encoding.query_spans[0]), source_mask(encoding, sources)[:, None, None]
+def read_sources(
+    model: CrossEncoder, query: str, documents: Sequence[str], sources: Sequence[str] = SOURCES
+) -> dict[str, Reading]:
+    """The reading for each kind of sources, from the same traced run: {sources: Reading}."""
+    encoding = model.encode([(query, document) for document in documents])
+    pieces, masks = slice(*encoding.query_spans[0]), {name: source_mask(encoding, name) for name in sources}
     with model.traced.trace(**encoding.inputs):
         z, cls = nnsight.save([]), nnsight.save([])
         for number, block in enumerate(layers(model.traced)):
@@ -141,9 +142,12 @@ def _traced(model: CrossEncoder, encoding: Encoding, sources: str) -> tuple[list
             values = projection(block, "v").output.unflatten(-1, (model.n_heads, -1)).transpose(1, 2)
             pattern = self_attention(block).output[1]
             cls.append(pattern[:, :, 0, pieces].clone())
-            z.append(((pattern[:, :, pieces] * seen) @ values).transpose(1, 2))
-        score = model.traced.output.logits[:, 0].save()
-    return z, state, cls, score
+            rows = pattern[:, :, pieces]
+            z.append([((rows * mask[:, None, None]) @ values).transpose(1, 2) for mask in masks.values()])
+        scores = model.traced.output.logits[:, 0].save()
+    shared = [_to_numpy(value) for value in (state, torch.stack(list(cls), 1), scores)]
+    by_source = [torch.stack(kind, 1) for kind in zip(*z, strict=True)]
+    return {name: Reading(_to_numpy(kind), *shared) for name, kind in zip(masks, by_source, strict=True)}
 
 
 def source_mask(encoding: Encoding, sources: str) -> Tensor:
