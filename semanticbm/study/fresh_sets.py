@@ -8,7 +8,6 @@ of 60 words, NFCorpus) and the paper's own pairs. Each set is stored when it is 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from semanticbm.classroom_model import examination
 from semanticbm.classroom_model.data import data_folder
 from semanticbm.collection import Collection
 from semanticbm.cross_encoder import CrossEncoder
-from semanticbm.errors import UserError
 from semanticbm.heads import Head, parse_head
 from semanticbm.idf import idf_values
 from semanticbm.ladder import backbone_folder, load, load_backbone_classifier, load_tokenizer, random_classifier
@@ -27,8 +25,8 @@ from semanticbm.retrieval import bm25_run
 from semanticbm.study.claims import judge, rules
 from semanticbm.study.paper_data import paper_collection
 from semanticbm.study.readings import Run
-from semanticbm.study.reproduce import write_json
 from semanticbm.study.results import load_results
+from semanticbm.study.sealed import plain, read_sealed, write_sealed
 from semanticbm.study.side_by_side import Subject, compare
 
 WORDS_IN_PASSAGE = 60
@@ -95,8 +93,8 @@ def measured(model: CrossEncoder, stored: str, folder: Path, done: Container[str
         choose, measure = runs(collection)
         subject = Subject(model, collection, matching, relays, choose, measure, idf)
         part = compare(subject, untrained(), label=f"{name}, {model.name}")
-        claims = [judge(rule, part["findings"][rule["key"]]) for rule in rules() if rule["key"] in part["findings"]]
-        yield name, part | {"claims": [claim for claim in claims if claim is not None]}
+        claims = [judge(rule, part["findings"]) for rule in rules() if rule["experiment"] == "written"]
+        yield name, part | {"claims": claims}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -107,14 +105,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="file for the results, for example fresh.json")
     parser.add_argument("--data", type=Path, default=None, help="folder with the data of others, else SEMANTICBM_DATA")
     options = parser.parse_args(arguments)
-    try:
-        done = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {}
-    except json.JSONDecodeError:
-        raise UserError(f"{options.out} is damaged: delete it and run again.") from None
+    done = read_sealed(options.out)["sets"] if options.out.is_file() else {}
     model, folder = load(options.model), data_folder(options.data)
     for name, part in measured(model, options.stored, folder, list(done)):
-        done[name] = part
-        write_json(options.out, done)
+        done[name] = plain(part)
+        write_sealed(options.out, {"model": model.name, "weights_sha256": model.source, "sets": done})
         print(f"{name}: stored in {options.out}", flush=True)
 
 

@@ -48,6 +48,8 @@ from semanticbm.study.readings import (
 )
 
 Correlations = dict[str, float]  # {query id: Pearson with the score}
+CIRCUIT = "written by matching heads and relays"
+OWN_WEIGHT = "w, the model's own term weight"
 
 
 @dataclass(frozen=True)
@@ -367,11 +369,7 @@ def compare(subject: Subject, untrained: Mapping[str, CrossEncoder], n_draws: in
                 float(np.mean([np.mean(difference(draw, [weighted["U0"]])) for draw in wrong])),
                 subject.seed,
             ),
-            "written": finding_of_median(
-                written[CIRCUIT],
-                max((row["own slopes"]["median"] or 0.0 for row in idle.values()), default=None),
-                subject.seed,
-            ),
+            "written": finding_of_median(written[CIRCUIT], _best_untrained(idle), subject.seed),
             "written_minus_random": finding_of_mean(
                 difference(written[CIRCUIT], draws),
                 0.0,
@@ -393,8 +391,11 @@ def compare(subject: Subject, untrained: Mapping[str, CrossEncoder], n_draws: in
     }
 
 
-CIRCUIT = "written by matching heads and relays"
-OWN_WEIGHT = "w, the model's own term weight"
+def _best_untrained(idle: Mapping[str, dict]) -> float | None:
+    """The best that the same heads reach in an untrained network, with either kind of slopes; None without one."""
+    medians_of = [row[kind]["median"] for row in idle.values() for kind in ("fixed direction", "own slopes")]
+    known = [median for median in medians_of if median is not None]
+    return max(known) if known else None
 
 
 def _first(run: Run, n: int) -> Run:

@@ -20,6 +20,7 @@ from semanticbm.study.experiments.idf import u0, u0_edit
 from semanticbm.study.experiments.linear_model import semantic_bm
 from semanticbm.study.experiments.matching import curves, effective, matching_heads
 from semanticbm.study.experiments.scoring import contextual_heads, direct_effects, scoring_attention
+from semanticbm.study.experiments.written import written
 from semanticbm.study.study import Study
 
 EXPERIMENTS: dict[str, Callable[[Study], dict]] = {
@@ -32,6 +33,7 @@ EXPERIMENTS: dict[str, Callable[[Study], dict]] = {
     "contextual_heads": contextual_heads,
     "u0_edit": u0_edit,
     "semantic_bm": semantic_bm,
+    "written": written,
     "blocking": blocking,
     "ablation": ablation,
     "hybrid": hybrid,
