@@ -144,12 +144,14 @@ def layerwise_draws(
 ) -> list[list[Head]]:
     """`n` draws of other heads: in each layer as many as were found there, none of `excluded`, never from other layers.
 
-    Where a layer has fewer others than wanted, all of them are taken.
+    Where a layer has fewer others than wanted, all of them are taken; where no layer has any, there is no draw.
     """
     rng, taken = np.random.default_rng(seed), {*found, *excluded}
     layers = sorted({layer for layer, _ in found})
     others = {layer: [head for head in range(n_heads) if (layer, head) not in taken] for layer in layers}
     wanted = {layer: min(sum(own == layer for own, _ in found), len(others[layer])) for layer in layers}
+    if not any(wanted.values()):
+        return []
     return [
         [(layer, int(head)) for layer in layers for head in rng.choice(others[layer], wanted[layer], replace=False)]
         for _ in range(n)

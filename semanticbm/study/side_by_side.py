@@ -148,13 +148,14 @@ def added(subject: Subject, readings: Readings) -> dict[str, Correlations]:
     """Readings with nothing fitted but the scale."""
     early, circuit = early_heads(subject.model), subject.circuit
     found = {
-        "written by matching heads": written_fixed(subject.matching),
-        "written by matching heads and relays": written_fixed(circuit),
-        "written by matching heads and relays, all sources": written_fixed(circuit, "all"),
-        "written by matching heads and relays, own slopes": written_own(circuit),
-        "written by matching heads and relays, own slopes, all sources": written_own(circuit, "all"),
-        "written by all heads below the last layer": written_fixed(early),
-        "written by all heads below the last layer, all sources": written_fixed(early, "all"),
+        "written by matching heads": written_own(subject.matching),
+        CIRCUIT: written_own(circuit),
+        f"{CIRCUIT}, all sources": written_own(circuit, "all"),
+        "written by all heads below the last layer": written_own(early),
+        "written by matching heads, one direction times w": written_fixed(subject.matching),
+        f"{CIRCUIT}, one direction times w": written_fixed(circuit),
+        f"{CIRCUIT}, one direction times w, all sources": written_fixed(circuit, "all"),
+        "written by all heads below the last layer, one direction times w": written_fixed(early),
         "match signals times w": weight_times_signal,
         "match signals, no weights": signals_alone,
     }
@@ -163,14 +164,14 @@ def added(subject: Subject, readings: Readings) -> dict[str, Correlations]:
 
 def written_fitted(subject: Subject, readings: Readings, features: Features) -> Correlations:
     """What matching heads and relays write, one fitted coefficient a head, split by query."""
-    columns = np.column_stack([readings.pairs(written_fixed([head])) for head in subject.circuit])
+    columns = np.column_stack([readings.pairs(written_own([head])) for head in subject.circuit])
     return _fitted(features, columns, query_folds(features, seed=subject.seed))
 
 
 def random_heads(subject: Subject, readings: Readings, n_draws: int = 20) -> list[Correlations]:
     """The same as the circuit's reading for as many other heads, layer by layer."""
     draws = layerwise_draws(subject.circuit, subject.circuit, subject.model.n_heads, n_draws, subject.seed)
-    return [readings.correlations(written_fixed(heads)) for heads in draws]
+    return [readings.correlations(written_own(heads)) for heads in draws]
 
 
 def directions_by_chance(subject: Subject, readings: Readings, n_draws: int = 40) -> list[Correlations]:
@@ -277,12 +278,14 @@ def _moved(subject: Subject, readings: Readings, run: Run, step: np.ndarray, n_d
 
 def difference(first: Correlations, second: Sequence[Correlations]) -> list[float]:
     """For each query `first` minus the mean of `second` over draws, where all are known."""
-    gaps = [first[query] - np.mean([draw[query] for draw in second]) for query in first]
+    gaps = [first[query] - np.mean([draw[query] for draw in second]) for query in first] if second else []
     return [gap for gap in gaps if np.isfinite(gap)]
 
 
-def reach(found: Correlations, draws: Sequence[Correlations]) -> float:
-    """Share of draws whose median reaches that of the found heads."""
+def reach(found: Correlations, draws: Sequence[Correlations]) -> float | None:
+    """Share of draws whose median reaches that of the found heads; None without draws."""
+    if not draws:
+        return None
     target = np.nanmedian(list(found.values()))
     return float(np.mean([np.nanmedian(list(draw.values())) >= target for draw in draws]))
 
@@ -322,7 +325,7 @@ def compare(subject: Subject, untrained: Mapping[str, CrossEncoder], n_draws: in
     cosines = cosines_of(subject)
     by_cosine = {query: pearson(cosines[query], row.score) for query, row in readings.of.items()}
     bm25 = features.pearson_by_query(tuned_bm25(features, query_folds(features, seed=subject.seed))[0])
-    circuit = written_fixed(subject.circuit)
+    circuit = written_own(subject.circuit)
     none = features.pearson_by_query(
         soft_match_embeddings(subject.model, readings, subject.collection, subject.measure)
     )
@@ -333,7 +336,7 @@ def compare(subject: Subject, untrained: Mapping[str, CrossEncoder], n_draws: in
         "lexical": {"BM25, tuned": summary(bm25), "backbone's cosine": summary(by_cosine)},
         "matching": {name: summary(values) for name, values in weighted.items()},
         "written": {name: summary(values) for name, values in written.items()}
-        | {"written by matching heads and relays, fitted": summary(written_fitted(subject, readings, features))},
+        | {f"{CIRCUIT}, fitted": summary(written_fitted(subject, readings, features))},
         "controls": {
             "random heads of the same layers": _draws(draws) | {"reach": reach(written[CIRCUIT], draws)},
             "random directions before the last layer": _draws(chance)
@@ -344,11 +347,11 @@ def compare(subject: Subject, untrained: Mapping[str, CrossEncoder], n_draws: in
             "untrained": idle,
         },
         "given the cosine": {
-            "written by matching heads and relays": summary(given_cosine(readings, cosines, circuit)),
+            CIRCUIT: summary(given_cosine(readings, cosines, circuit)),
             "match signals times w": summary(given_cosine(readings, cosines, weight_times_signal)),
         },
         "agreement of order": {
-            "written by matching heads and relays": summary(agreement(readings, circuit)),
+            CIRCUIT: summary(agreement(readings, circuit)),
             "match signals times w": summary(agreement(readings, weight_times_signal)),
         },
         "signals": {
@@ -371,10 +374,7 @@ def compare(subject: Subject, untrained: Mapping[str, CrossEncoder], n_draws: in
             ),
             "written": finding_of_median(written[CIRCUIT], _best_untrained(idle), subject.seed),
             "written_minus_random": finding_of_mean(
-                difference(written[CIRCUIT], draws),
-                0.0,
-                subject.seed,
-                f"best draw {max(medians(draws)):.3f}; {reach(written[CIRCUIT], draws):.0%} of draws reach the found heads",
+                difference(written[CIRCUIT], draws), 0.0, subject.seed, _reach_in_words(written[CIRCUIT], draws)
             ),
             "weight_times_signal": finding_of_median(
                 written["match signals times w"], max(medians(chance)), subject.seed
@@ -440,7 +440,16 @@ def _ridge_finding(subject: Subject, ridge: EmbeddingIdf, n: int = 500) -> Findi
     return Finding(ridge.pearson, float(low), float(high), size, abs(u0_correlation(subject)), "interval over words")
 
 
+def _reach_in_words(found: Correlations, draws: Sequence[Correlations]) -> str:
+    if not draws:
+        return "there are no other heads in these layers"
+    return f"best draw {max(medians(draws)):.3f}; {reach(found, draws):.0%} of draws reach the found heads"
+
+
 def _draws(draws: Sequence[Correlations]) -> dict:
+    """Median, best and worst of the draws' medians; empty without draws."""
+    if not draws:
+        return {"draws": 0}
     found = medians(draws)
     return {"median": float(np.median(found)), "best": max(found), "worst": min(found), "draws": len(found)}
 
