@@ -18,15 +18,7 @@ from semanticbm.evaluation import bootstrap_mean, partial_correlation, pearson, 
 from semanticbm.heads import Head
 from semanticbm.idf import EmbeddingIdf, embedding_idf, idf_values, u0, word_table
 from semanticbm.retrieval import VectorEncoder
-from semanticbm.semantic_bm import (
-    Features,
-    collect_features,
-    cross_predict,
-    matching_columns,
-    query_folds,
-    semantic_bm_columns,
-    tuned_bm25,
-)
+from semanticbm.semantic_bm import Features, collect_features, cross_predict, query_folds, semantic_bm_columns
 from semanticbm.study import causes
 from semanticbm.study.claims import Finding
 from semanticbm.study.readings import (
@@ -46,6 +38,7 @@ from semanticbm.study.readings import (
     written_fixed,
     written_own,
 )
+from semanticbm.study.variants import matching_columns, tuned_bm25
 
 Correlations = dict[str, float]  # {query id: Pearson with the score}
 CIRCUIT = "written by matching heads and relays"

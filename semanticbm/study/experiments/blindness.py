@@ -33,7 +33,7 @@ FILLER = "so"  # stands where "not" stood: as long in pieces, and it denies noth
 
 @dataclass(frozen=True)
 class Reversal:
-    """One pair of documents. `kind`: "negation" or "order". `document`: the passage; `changed`: the same with one sentence reversed."""
+    """A passage, `document`, and the same with one sentence reversed, `changed`. `kind`: one of `KINDS`."""
 
     kind: str
     query_id: str
