@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from semanticbm.study.experiments.blindness import blindness
 from semanticbm.study.experiments.cuts import ablation, blocking
 from semanticbm.study.experiments.first_stages import hybrid
 from semanticbm.study.experiments.idf import u0, u0_edit
@@ -37,4 +38,5 @@ EXPERIMENTS: dict[str, Callable[[Study], dict]] = {
     "blocking": blocking,
     "ablation": ablation,
     "hybrid": hybrid,
+    "blindness": blindness,
 }
