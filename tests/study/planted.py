@@ -121,7 +121,7 @@ def plant_matching_heads(monkeypatch, study: Study, world: str) -> None:
     monkeypatch.setattr(matching, "find_matching_heads", find)
     monkeypatch.setattr(matching, "same_token_auc", auc)
     monkeypatch.setattr(matching, "tfc1_pairs", no_pairs)
-    monkeypatch.setattr(matching, "confirm_heads", lambda model, found, pairs, **options: found)
+    monkeypatch.setattr(matching, "confirm_heads", lambda model, found, pairs, seed: found)
 
 
 def curve_of(study: Study, x, of_matching, of_others) -> Curves:
