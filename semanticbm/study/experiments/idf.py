@@ -46,14 +46,11 @@ def u0(study: Study) -> dict:
     others = [abs(row["pearson"]) for row in sources[name]["raw"] if row["component"] > 0]
     strongest = float(np.nanmax(others)) if np.isfinite(others).any() else None
     note = f"IDF from {name}, {row['n_words']} words; interval over words"
-    return {
-        "sources": sources,
-        "findings": {
-            "pearson": Finding(
-                row["pearson"], row["low"], row["high"], row["n_words"], None if strongest is None else -strongest, note
-            )
-        },
-    }
+    if np.isnan(row["pearson"]):
+        note = f"U0 is the same for all {row['n_words']} words with an IDF"
+    control = None if strongest is None else -strongest
+    found = Finding(row["pearson"], row["low"], row["high"], row["n_words"], control, note)
+    return {"sources": sources, "findings": {"pearson": found}}
 
 
 def u0_edit(study: Study) -> dict:
