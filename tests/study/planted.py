@@ -330,6 +330,7 @@ def only_cosine(every, g, tf, cosine) -> np.ndarray:
 
 
 def plant_semantic_bm(monkeypatch, study: Study, of_score) -> None:
+    study.quick = True  # fewer draws: each is a cross-validated fit
     features, cosine = features_of(study, of_score)
     monkeypatch.setattr(linear_model, "widest_idf", lambda study: ("planted", {}))
     monkeypatch.setattr(linear_model, "judged_run", lambda *arguments: {})
