@@ -37,8 +37,16 @@ local function notebook_links(meta)
   return pandoc.RawBlock("html", '<div class="notebook-links">' .. links .. '</div>')
 end
 
+local function is_first_page(meta)
+  if meta["chapter-file"] then return chapter_file(meta) == "index.qmd" end
+  return quarto and quarto.doc and quarto.doc.input_file and quarto.doc.input_file:match("/index%.qmd$") ~= nil
+end
+
 function Pandoc(document)
   local links = notebook_links(document.meta)
+  if is_first_page(document.meta) and FORMAT:match("^html") then
+    links = pandoc.RawBlock("html", '<div class="notebook-links" id="take-along"></div>')  -- filled by book --epub, --pdf
+  end
   if not links then return document end
   local place = 1
   for number, block in ipairs(document.blocks) do

@@ -274,4 +274,11 @@ def check_book(project: Project, report: Callable[[str], None]) -> list[str]:
     problems, cells = static_problems(project)
     if problems:
         return problems
-    return run_chapters(project, cells, report)[1]
+    runs, failures = run_chapters(project, cells, report)
+    return failures + [
+        f"{chapter.path}, {cell.place}: shows HTML, for which Quarto loads scripts from the network: show a table with "
+        "semanticbm.display.table, an interactive figure as a ::: {.widget} block."
+        for chapter, run in runs.items()
+        for cell, outputs in zip(cells[chapter], run.outputs, strict=True)
+        if any("text/html" in output.get("data", {}) for output in outputs)
+    ]

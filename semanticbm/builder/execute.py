@@ -27,6 +27,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from semanticbm.builder.cells import Cell
+from semanticbm.builder.kernel import NAME, BookKernel
 from semanticbm.builder.project import Chapter, Project
 from semanticbm.files import write_text
 
@@ -117,7 +118,7 @@ def _write_cache(project: Project, chapter: Chapter, cells: list[Cell], run: Run
     path = _entry_path(project, chapter, cache_key(cells))
     path.parent.mkdir(parents=True, exist_ok=True)
     for old in path.parent.glob(f"{chapter.path.stem}-????????????????.json"):
-        old.unlink()
+        old.unlink(missing_ok=True)
     write_text(path, json.dumps({"dependencies": dependencies, "seconds": run.seconds, "outputs": run.outputs}))
 
 
@@ -171,8 +172,8 @@ def execute(project: Project, chapter: Chapter, cells: list[Cell], threads: int 
         notebook,
         timeout=CELL_SECONDS,
         startup_timeout=START_SECONDS,
-        kernel_name="python3",
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        kernel_name=NAME,
+        kernel_manager_class=BookKernel,
         resources={"metadata": {"path": str(project.root)}},
     )
     begin = time.monotonic()

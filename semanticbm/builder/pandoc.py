@@ -76,6 +76,19 @@ def to_html(
     return _run(json.dumps(document), "html5", "json", arguments)
 
 
+def write(document: dict, to: str, arguments: Sequence[str]) -> str:
+    """Write a document tree as text in any of pandoc's formats."""
+    return _run(json.dumps(document), to, "json", list(arguments))
+
+
+def write_file(document: dict, to: str, file: Path, arguments: Sequence[str]) -> None:
+    """Write a document tree as a file that is no text, such as an EPUB."""
+    try:
+        pypandoc.convert_text(json.dumps(document), to, format="json", outputfile=str(file), extra_args=list(arguments))
+    except (RuntimeError, OSError) as error:
+        raise UserError(f"pandoc failed: {str(error).strip().splitlines()[-1][:200]}") from None
+
+
 def to_markdown(document: dict, bibliography: Path) -> str:
     """Write a document tree as the markdown that notebooks know, with citations in words."""
     arguments = ["--wrap=none"]
@@ -154,6 +167,11 @@ def string(text: str) -> dict:
 def raw(html: str, inline: bool = False) -> dict:
     """A piece of HTML that pandoc passes on untouched."""
     return {"t": "RawInline" if inline else "RawBlock", "c": ["html", html]}
+
+
+def strong(content: list[dict]) -> dict:
+    """Bold words."""
+    return {"t": "Strong", "c": content}
 
 
 def link(content: list[dict], target: str, classes: tuple[str, ...] = ()) -> dict:

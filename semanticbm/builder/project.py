@@ -53,6 +53,7 @@ class Project:
     root: Path
     title: str
     subtitle: str
+    author: str
     chapters: list[Chapter]
     bibliography: Path
     repository: str
@@ -114,6 +115,7 @@ def read_project(root: Path | None = None) -> Project:
         root,
         book.get("title", "Book"),
         book.get("subtitle", ""),
+        book.get("author", ""),
         chapters,
         root / settings.get("bibliography", "references.bib"),
         web_address(str(settings.get("repository") or "")) or origin(root),

@@ -7,10 +7,10 @@ import copy
 import html
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lxml import html as lxml_html
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
@@ -26,8 +26,6 @@ CALLOUTS = {"note": "Note", "tip": "Tip", "warning": "Warning", "important": "Im
 WIDGET = "widget"
 FILTERS = [Path("book/theme/colab.lua"), Path("book/theme/widget.lua")]
 DROP_REFERENCES = Path(__file__).with_name("theme") / "drop-references.lua"
-_DATA_FRAME = re.compile(r'<table[^>]*(class="dataframe|id="T_)')
-_PYTHON_SOURCE = re.compile(r"(@\w|(def|class) \w+[(:])")
 _COLOUR_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -69,35 +67,32 @@ def fold(body: str, summary: str, kind: str) -> str:
     return f'<details class="fold {kind}"><summary>{summary}</summary>{body}</details>'
 
 
-def text_html(text: str, kind: str = "stdout") -> str:
+def plain_text(text: str) -> str:
+    """Printed output as a terminal leaves it: no colours, and of a line written over only the last state."""
+    lines = _COLOUR_CODES.sub("", text).rstrip().splitlines()
+    return "\n".join(line.rsplit("\r", 1)[-1] for line in lines)
+
+
+def text_html(text: str, kind: str) -> str:
     """Printed output; long ones are folded."""
-    text = _COLOUR_CODES.sub("", text).rstrip()
-    lines = [line.rsplit("\r", 1)[-1] for line in text.splitlines()]
-    text = "\n".join(lines)
+    text = plain_text(text)
     body = f'<pre class="cell-output {kind}"><code>{html.escape(text)}</code></pre>'
-    if _PYTHON_SOURCE.match(text):
-        body = f'<div class="cell-output source">{code_html(text, "python")}</div>'
-    return fold(body, f"Output: {len(lines)} lines", "output") if len(lines) > FOLD_LINES else body
-
-
-def table_html(source: str) -> str:
-    """An output that came as HTML; a data frame loses its own style sheet and gets a frame that scrolls sideways."""
-    if not _DATA_FRAME.search(source):
-        return source
-    root = lxml_html.fragment_fromstring(source, create_parent="div")
-    for style in root.xpath(".//style"):
-        style.drop_tree()
-    for table in root.iter("table"):
-        table.attrib.pop("border", None)
-    rows = len(root.xpath(".//tr"))
-    body = f'<div class="table-scroll cell-output">{lxml_html.tostring(root, encoding="unicode")}</div>'
-    return fold(body, f"Output: {rows} rows", "output") if rows > 2 * FOLD_LINES else body
+    lines = text.count("\n") + 1
+    return fold(body, f"Output: {lines} lines", "output") if lines > FOLD_LINES else body
 
 
 def markdown_blocks(text: str) -> list[dict]:
-    """An output that came as markdown; tables get a frame that scrolls sideways."""
-    blocks = pandoc.parse_many([text])[0]
-    return [pandoc.div([block], classes=("table-scroll",)) if block["t"] == "Table" else block for block in blocks]
+    """An output that came as markdown; tables get a frame that scrolls sideways, code is highlighted."""
+    return [_framed(block) for block in pandoc.parse_many([text])[0]]
+
+
+def _framed(block: dict) -> dict:
+    if block["t"] == "Table":
+        return pandoc.div([block], classes=("table-scroll",))
+    if block["t"] == "CodeBlock":
+        (_, classes, _), code = block["c"]
+        return pandoc.raw(f'<div class="cell-output source">{code_html(code, next(iter(classes), ""))}</div>')
+    return block
 
 
 def _joined_streams(outputs: list[dict]) -> list[dict]:
@@ -132,16 +127,26 @@ class CellRenderer:
             if output["name"] == "stderr" and cell.options.get("warning") is False:
                 return []
             if output["name"] == "stdout" and cell.options.get("output") == "asis":
-                return markdown_blocks(output["text"])
-            return [pandoc.raw(text_html(output["text"], output["name"]))]
+                return self.markdown(output["text"])
+            return self.text(output["text"], output["name"])
         data = output.get("data", {})
-        if "text/html" in data:
-            return [pandoc.raw(table_html(data["text/html"]))]
         if "text/markdown" in data:
-            return markdown_blocks(data["text/markdown"])
+            return self.markdown(data["text/markdown"])
         if "image/png" in data:
             return [self.picture(name, data, output.get("metadata", {}), str(cell.options.get("fig-alt", "")))]
-        return [pandoc.raw(text_html(data["text/plain"]))] if "text/plain" in data else []
+        return self.text(data["text/plain"], "stdout") if "text/plain" in data else []
+
+    def text(self, text: str, kind: str) -> list[dict]:
+        """Printed output. `kind`: "stdout" or "stderr"."""
+        return [pandoc.raw(text_html(text, kind))]
+
+    def markdown(self, text: str) -> list[dict]:
+        """An output that came as markdown."""
+        return markdown_blocks(text)
+
+    def captioned(self, content: list[dict], caption: str, label: Label | None, is_table: bool) -> list[dict]:
+        """Outputs as a figure or table with a caption."""
+        return [captioned(content, caption, label, is_table)]
 
     def code(self, cell: Cell) -> list[dict]:
         """The code as the reader sees it: shown, folded, or not at all."""
@@ -167,7 +172,7 @@ class CellRenderer:
         caption = cell.options.get("fig-cap") or cell.options.get("tbl-cap")
         if results and caption:
             is_table = "tbl-cap" in cell.options
-            results = [captioned(results, str(caption), label, is_table)]
+            results = self.captioned(results, str(caption), label, is_table)
         return pandoc.div([*self.code(cell), *results], classes=("cell",))
 
 
@@ -221,7 +226,9 @@ def is_callout(element: dict) -> bool:
     return element["t"] == "Div" and any(name.startswith("callout-") for name in element["c"][0][1])
 
 
-def numbered_equation(element: dict, numbering: Numbering) -> list[dict] | None:
+def numbered_equation(
+    element: dict, numbering: Numbering, show: Callable[[dict, Label], list[dict]]
+) -> list[dict] | None:
     """A paragraph whose displayed formula carries a label: the formula with its number at the right."""
     content = element["c"]
     if element["t"] not in ("Para", "Plain") or not any(equation_label(inline) for inline in content):
@@ -234,9 +241,8 @@ def numbered_equation(element: dict, numbering: Numbering) -> list[dict] | None:
             continue
         formula = max(place for place, part in enumerate(result) if part["t"] == "Math")
         label = numbering.label("eq", found[0])
-        number = pandoc.span([pandoc.string(f"({label.number})")], classes=("equation-number",))
         rest = [pandoc.string(found[1])] if found[1] else []
-        result[formula:] = [pandoc.span([result[formula], number], label.name, ("equation",)), *rest]
+        result[formula:] = [*show(result[formula], label), *rest]
     return [{"t": element["t"], "c": result}]
 
 
@@ -268,10 +274,10 @@ class ChapterRenderer:
         if is_inline_value(element):
             return self.inline_value()
         if kind == "CodeBlock":
-            return [pandoc.raw(code_html(element["c"][1], next(iter(element["c"][0][1]), "")))]
+            return [self.code_block(element)]
         if is_callout(element):
             self.in_box += 1
-            blocks = pandoc.replace(callout(element), self.change)
+            blocks = self.box(element)
             self.in_box -= 1
             return blocks
         if kind == "Header":
@@ -284,14 +290,30 @@ class ChapterRenderer:
         if kind == "Table" and element["c"][0][0]:
             element = _table_with_number(element, self.numbering.label("tbl", element["c"][0][0]))
         if kind == "Table":
-            table = {"t": "Table", "c": pandoc.replace(element["c"], self.change)}
-            return [pandoc.div([table], classes=("table-scroll",))]
+            return self.table(element)
         if kind in ("Para", "Plain"):
-            paragraph = numbered_equation(element, self.numbering)
+            paragraph = numbered_equation(element, self.numbering, self.equation)
             return paragraph and [dict(part, c=pandoc.replace(part["c"], self.change)) for part in paragraph]
         if kind == "Link":
             return [self.link(element)]
         return None
+
+    def code_block(self, element: dict) -> dict:
+        """Code that is only shown."""
+        return pandoc.raw(code_html(element["c"][1], next(iter(element["c"][0][1]), "")))
+
+    def box(self, element: dict) -> list[dict]:
+        """A callout."""
+        return pandoc.replace(callout(element), self.change)
+
+    def table(self, table: dict) -> list[dict]:
+        """A table in a frame that scrolls sideways."""
+        return [pandoc.div([{"t": "Table", "c": pandoc.replace(table["c"], self.change)}], classes=("table-scroll",))]
+
+    def equation(self, formula: dict, label: Label) -> list[dict]:
+        """A numbered formula."""
+        number = pandoc.span([pandoc.string(f"({label.number})")], classes=("equation-number",))
+        return [pandoc.span([formula, number], label.name, ("equation",))]
 
     def cell(self, cell: Cell) -> dict:
         """A cell with its outputs."""
@@ -375,7 +397,7 @@ def render(
         "project-root": str(project.root),
     }
     is_references = any(element["t"] == "Div" and element["c"][0][0] == "refs" for element in pandoc.elements(blocks))
-    meta = {"nocite": _nocite(keys)} if is_references else {}
+    meta = {"nocite": nocite(keys)} if is_references else {}
     filters = [project.root / path for path in FILTERS if (project.root / path).is_file()]
     filters += [] if is_references else [DROP_REFERENCES]
     page = renderer.page
@@ -396,7 +418,8 @@ def _title(project: Project) -> str:
     return f'<header class="book-title">{lines}</header>\n'
 
 
-def _nocite(keys: set[str]) -> dict:
+def nocite(keys: set[str]) -> dict:
+    """Metadata that puts entries into the list of references, cited or not."""
     citations = [
         {
             "citationId": key,

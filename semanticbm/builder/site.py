@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from semanticbm.builder.project import Project
@@ -117,7 +118,6 @@ def _settings(project: Project, pages: list[Page], docs: Path, output: Path) -> 
 
 
 def _write_sources(pages: list[Page], docs: Path) -> None:
-    shutil.rmtree(docs, ignore_errors=True)
     for page in pages:
         file = docs / _source_name(page)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -140,21 +140,29 @@ def _copy_extras(project: Project, pages: list[Page], output: Path) -> None:
 
 def build_site(project: Project, pages: list[Page]) -> Path:
     """Write the whole site and put it in place of the old one; return its first page."""
-    docs, output = project.cache / "pages", project.cache / "site"
-    _write_sources(pages, docs)
     logging.getLogger("mkdocs").setLevel(logging.ERROR)
-    config = load_config(config_file=_config_file(project), **_settings(project, pages, docs, output))
-    config.plugins["finished pages"] = FinishedPages({_source_name(page): page for page in pages})
-    mkdocs_build(config)
-    _copy_extras(project, pages, output)
-    shutil.rmtree(project.output, ignore_errors=True)
-    shutil.move(output, project.output)
+    project.cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="site-", dir=project.cache) as folder:
+        docs, output = Path(folder) / "pages", Path(folder) / "site"
+        _write_sources(pages, docs)
+        config = load_config(config_file=_config_file(docs.parent), **_settings(project, pages, docs, output))
+        config.plugins["finished pages"] = FinishedPages({_source_name(page): page for page in pages})
+        mkdocs_build(config)
+        _copy_extras(project, pages, output)
+        (output / "404.html").unlink(missing_ok=True)  # a page for servers: its addresses begin at their root
+        _put_in_place(output, project.output)
     return project.output / "index.html"
 
 
-def _config_file(project: Project) -> str:
+def _put_in_place(new: Path, place: Path) -> None:
+    """Let a whole folder take the place of another in two renames."""
+    if place.exists():
+        shutil.move(place, new.with_name("old"))
+    shutil.move(new, place)
+
+
+def _config_file(folder: Path) -> str:
     """MkDocs insists on a configuration file; ours is empty, the settings are given by name."""
-    file = project.cache / "mkdocs.yml"
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file = folder / "mkdocs.yml"
     file.write_text("site_name: book\n", encoding="utf-8")
     return str(file)

@@ -84,12 +84,19 @@ def reproduce(
 @app.command(epilog="Example: `semanticbm book --preview`")
 def book(
     preview: Annotated[bool, typer.Option("--preview", help="build with the project's own preview")] = False,
-    check: Annotated[bool, typer.Option("--check", help="only check the sources: references, labels, cells")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="only check the sources, or the pages of a built book in FOLDER")
+    ] = False,
+    folder: Annotated[Path | None, typer.Argument(help="with --check: a built book, such as _book")] = None,
+    epub: Annotated[bool, typer.Option("--epub", help="make an EPUB, _book/semanticbm.epub")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="make a PDF, _book/semanticbm.pdf")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="serve the built book on this machine alone")] = False,
 ) -> None:
     """Build the book into _book/index.html: with Quarto where it is there, else with the preview."""
     from semanticbm.builder.commands import book_command
 
-    raise typer.Exit(book_command(preview, check))
+    formats = [name for name, wanted in (("epub", epub), ("pdf", pdf)) if wanted]
+    raise typer.Exit(book_command(preview, check, folder, formats, serve))
 
 
 @app.command(epilog="Example: `semanticbm init my-exercises`")
