@@ -1,4 +1,7 @@
 # make book    the environment, then the whole book into _book/index.html
+# make serve   the environment, then the built book on 127.0.0.1 at a free port
+# make epub    the environment, then _book/semanticbm.epub; make pdf the same as PDF
+# make a11y    the environment with a browser driver, then every page of the built book in headless Chromium
 # make test    the environment, then all tests but the longer proofs, of which it runs a sample each
 # make proofs  the environment, then the longer proofs
 # make setup   the environment alone, in .venv/ (the others do this first)
@@ -19,10 +22,23 @@ TOO_OLD := import sys; sys.exit(sys.version_info < (3, 11))
 TEST_FLAGS ?= -n auto --maxprocesses=4 --dist=worksteal
 export ASKED_PYTHON := $(PYTHON)
 
-.PHONY: always setup book test proofs bench notebooks notebooks-proof colab-kit compat clean
+.PHONY: always setup book test proofs bench notebooks notebooks-proof colab-kit compat clean serve epub pdf a11y
 
 book: setup
 	.venv/bin/semanticbm book $(BOOK_FLAGS)
+
+serve: setup
+	.venv/bin/semanticbm book --serve
+
+epub: setup
+	.venv/bin/semanticbm book --epub
+
+pdf: setup
+	.venv/bin/semanticbm book --pdf
+
+a11y: setup
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt playwright axe-playwright-python
+	.venv/bin/python tests/book/browser.py _book
 
 test: setup
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not long" $(TEST_FLAGS)
