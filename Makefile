@@ -38,7 +38,7 @@ pdf: setup
 
 a11y: setup
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt playwright axe-playwright-python
-	.venv/bin/python tests/book/browser.py _book
+	.venv/bin/python tests/browser.py _book
 
 test: setup
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not long" $(TEST_FLAGS)

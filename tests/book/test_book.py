@@ -5,13 +5,12 @@ import json
 import os
 import re
 import shutil
-import stat
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from small_book import NO_CODE, ONE, SETTINGS, fake_quarto, silent, write_book
 
 from semanticbm.builder import commands
 from semanticbm.builder.build import BuildFailed, build_preview
@@ -21,73 +20,6 @@ from semanticbm.builder.site import nested_headings
 from semanticbm.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = """
-project: {type: book}
-book:
-  title: Small book
-  chapters: [index.qmd, book/01-one.qmd, book/references.qmd]
-  appendices: [book/a1-more.qmd]
-bibliography: book/references.bib
-"""
-BIBLIOGRAPHY = """
-@article{robertson2009bm25, title={The Probabilistic Relevance Framework}, year={2009},
-  author={Robertson, Stephen and Zaragoza, Hugo}, journal={Foundations and Trends in Information Retrieval}}
-"""
-NO_CODE = "# Preface {.unnumbered}\n"
-INDEX = "# Preface {.unnumbered}\n\nSee [One](book/01-one.qmd) and [more](book/a1-more.qmd#sec-more).\n"
-ONE = """# One {#sec-one}
-
-Two plus three is `{python} 2 + 3`. More is in @sec-more.
-See @fig-line, @tbl-terms, @eq-sum, @sec-part and
-[-@fig-line]. As @robertson2009bm25 say.
-
-## Part {#sec-part}
-
-$$
-a + b = c
-$$ {#eq-sum}
-
-```{python}
-#| label: fig-line
-#| fig-cap: "A line, because $y = x$."
-#| fig-alt: "A straight line"
-import matplotlib.pyplot as plt
-plt.plot([0, 1]);
-```
-
-| term | idf |
-|------|----:|
-| bank | 1.0 |
-
-: Terms {#tbl-terms}
-
-::: {.callout-warning}
-## When it misleads
-Text.
-:::
-"""
-PAGES = {
-    "index.qmd": INDEX,
-    "book/01-one.qmd": ONE,
-    "book/a1-more.qmd": "# More {#sec-more}\n\nText.\n",
-    "book/references.qmd": "# References {.unnumbered}\n\n::: {#refs}\n:::\n",
-    "book/references.bib": BIBLIOGRAPHY,
-    "_quarto.yml": SETTINGS,
-}
-
-
-def write_book(folder, **changes):
-    """Write the small book; `changes` replaces files, with one="..." for book/01-one.qmd."""
-    names = {"one": "book/01-one.qmd", "index": "index.qmd", "more": "book/a1-more.qmd", "settings": "_quarto.yml"}
-    pages = PAGES | {names[name]: text for name, text in changes.items()}
-    for name, text in pages.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
-    return read_project(folder)
-
-
-def silent(_message):
-    pass
 
 
 @pytest.fixture(scope="module")
@@ -396,13 +328,6 @@ def empty_book(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(commands, "find_quarto", lambda: None)
     return project
-
-
-def fake_quarto(folder, script):
-    program = folder / "quarto"
-    program.write_text(f"#!{sys.executable}\nimport sys, pathlib\nif '--version' in sys.argv: sys.exit(0)\n{script}\n")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    return str(program)
 
 
 def test_quarto_is_used_where_it_works(empty_book, monkeypatch, capsys):

@@ -5,7 +5,8 @@
 
 import pytest
 from browser import THEMES, look_at, opened_browser, why_not
-from test_book import ONE, ROOT, silent, write_book
+from builders import ROOT
+from small_book import ONE, silent, write_book
 
 from semanticbm.builder.build import build_preview
 

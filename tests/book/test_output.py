@@ -7,9 +7,10 @@ import urllib.request
 import zipfile
 
 import pytest
+from builders import ROOT
 from filelock import FileLock
 from lxml import etree
-from test_book import NO_CODE, ONE, ROOT, SETTINGS, fake_quarto, silent, write_book
+from small_book import NO_CODE, ONE, SETTINGS, fake_quarto, silent, write_book
 
 from semanticbm.builder import commands, kernel
 from semanticbm.builder.build import BuildFailed, build_preview

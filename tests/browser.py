@@ -1,4 +1,4 @@
-"""Pages of the built book in a real browser: `python tests/book/browser.py _book` looks at every one.
+"""Pages of the built book in a real browser: `python tests/browser.py _book` looks at every one.
 
 Each page is opened from disk in headless Chromium, in the light and in the dark theme. Two things are looked at: what
 axe-core, the usual checker of accessibility, calls serious or critical, and requests that leave the book's folder.
