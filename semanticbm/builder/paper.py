@@ -10,7 +10,6 @@ When it misleads: what moves on the screen is a still picture here, and long pri
 from __future__ import annotations
 
 import base64
-import html
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -281,9 +280,7 @@ def link_on_first_page(output: Path) -> None:
     page = output / "index.html"
     if not page.is_file():
         return
-    names = [f"{NAME}.{format}" for format in WRITERS if (output / f"{NAME}.{format}").is_file()]
-    links = "".join(
-        f'<a href="{html.escape(name)}" download>The book as {name[-4:].strip(".").upper()}</a>' for name in names
-    )
+    made = [format for format in WRITERS if (output / f"{NAME}.{format}").is_file()]
+    links = "".join(f'<a href="{NAME}.{format}" download>The book as {format.upper()}</a>' for format in made)
     text = page.read_text(encoding="utf-8")
     page.write_text(re.sub(rf"{re.escape(PLACE)}.*?</div>", f"{PLACE}{links}</div>", text, count=1), encoding="utf-8")
