@@ -86,9 +86,14 @@ def markdown_blocks(text: str) -> list[dict]:
     return [_framed(block) for block in pandoc.parse_many([text])[0]]
 
 
+def framed_table(table: dict) -> dict:
+    """A table in a frame that scrolls sideways, with the keyboard too."""
+    return {"t": "Div", "c": [pandoc.attributes(classes=("table-scroll",), tabindex="0"), [table]]}
+
+
 def _framed(block: dict) -> dict:
     if block["t"] == "Table":
-        return pandoc.div([block], classes=("table-scroll",))
+        return framed_table(block)
     if block["t"] == "CodeBlock":
         (_, classes, _), code = block["c"]
         return pandoc.raw(f'<div class="cell-output source">{code_html(code, next(iter(classes), ""))}</div>')
@@ -308,7 +313,7 @@ class ChapterRenderer:
 
     def table(self, table: dict) -> list[dict]:
         """A table in a frame that scrolls sideways."""
-        return [pandoc.div([{"t": "Table", "c": pandoc.replace(table["c"], self.change)}], classes=("table-scroll",))]
+        return [framed_table({"t": "Table", "c": pandoc.replace(table["c"], self.change)})]
 
     def equation(self, formula: dict, label: Label) -> list[dict]:
         """A numbered formula."""

@@ -152,7 +152,9 @@ def test_outputs_are_folded_escaped_and_hidden_as_asked(tmp_path):
     build_preview(project, silent)
     text = page(project.output, "book/01-one.html")
     assert "<summary>Output: 60 lines</summary>" in text
-    assert re.search(r'<div class="table-scroll">\s*<table', text) and "source(" not in re.sub("<[^>]+>", "", text)
+    assert re.search(r'<div class="table-scroll" tabindex="0">\s*<table', text) and "source(" not in re.sub(
+        "<[^>]+>", "", text
+    )
     assert re.search(r'cell-output source.*<span class="nf">tf_factor</span>', text), (
         "source of the library is highlighted"
     )
