@@ -35,6 +35,7 @@ from safetensors.numpy import load, save
 
 MAX_HEADER, MAX_BLOB = 1_000_000, 4_000_000  # bytes
 MAX_DEPTH, MAX_ITEMS, MAX_TEXT, MAX_BITS = 8, 20_000, 10_000, 1000
+KINDS = ("tuple", "set", "dict", "int", "array", "scalar", "tensor", "bfloat16", "described", "generator", "model")
 LENGTHS = struct.Struct(">II")
 
 
@@ -197,6 +198,8 @@ class Decoder:
         if not isinstance(value, dict):
             return value
         ((kind, content),) = value.items()
+        if kind not in KINDS:
+            raise Malformed("unknown kind")
         return getattr(self, f"_{kind}")(content, depth)
 
     def _tuple(self, content, depth: int):

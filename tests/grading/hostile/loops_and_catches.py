@@ -1,0 +1,9 @@
+# Never ends, whatever is raised in it.
+# costs: idf
+def idf(n_documents, document_frequency):
+    while True:
+        try:
+            while True:
+                sum(range(100))
+        except BaseException:
+            pass

@@ -1,0 +1,4 @@
+# Never ends importing.
+# costs: file
+while True:
+    pass
