@@ -1,5 +1,8 @@
 """`pytest exercises`: the same checks as `semanticbm check`, one pytest item for each exercise.
 
+This is for one's own answers: a `conftest.py` can change what pytest says. It cannot change `semanticbm check` and
+`semanticbm grade`, which use no pytest.
+
 An exercise that is not begun is skipped with the reason "to do". The first one that fails shows its feedback; those
 after it are named in one line each. `exercises/conftest.py` imports the hooks of this module.
 """
@@ -77,5 +80,5 @@ def pytest_terminal_summary(terminalreporter, config):
     results = config.stash.get(_results, [])
     if results:
         terminalreporter.section("progress")
-        for line in progress_lines(results):
+        for line in [*progress_lines(results), "pytest is for your own answers; points come from `semanticbm grade`."]:
             terminalreporter.write_line(line)

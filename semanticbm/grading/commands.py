@@ -14,7 +14,7 @@ from semanticbm.grading.outputs import Files, print_table
 from semanticbm.grading.plain import inert
 from semanticbm.grading.process import Student
 from semanticbm.grading.progress import count_attempt, progress_lines
-from semanticbm.grading.registry import Exercise, all_exercises, find, of_chapter
+from semanticbm.grading.registry import all_exercises, find, of_chapter
 from semanticbm.grading.report import SOLVED, TO_DO, Result, describe, headline, judge
 from semanticbm.grading.runner import Grade, Run, Stopped, default_jobs, import_everything, sandbox_for
 from semanticbm.grading.sandbox import find_sandbox
@@ -24,19 +24,19 @@ from semanticbm.grading.student import exercise_folder
 STYLES = {SOLVED: "green", TO_DO: "dim"}
 
 
-def results_of(exercises: Iterable[Exercise], folder: Path, console: Console) -> list[Result]:
-    """Results of exercises, in order; one process answers for all. A file that is not there counts as to do."""
-    sandbox, results = find_sandbox(), []
+def results_of(exercise: str | None, folder: Path, console: Console) -> list[Result]:
+    """Results of the exercises that are meant, in order; None means all. A file that is not there counts as to do.
+
+    One process answers for all. It starts while the checks are imported.
+    """
 
     def echo(text: str) -> None:
         console.print(f"[printed] {inert(text.rstrip())}", style="dim", markup=False)
 
-    with copied(folder) as copy, Student(copy, sandbox, echo=echo) as student:
+    with copied(folder) as copy, Student(copy, find_sandbox(), echo=echo) as student:
         student.start()
-        for exercise in exercises:
-            present = (copy / f"{exercise.file}.py").is_file()
-            results.append(judge(exercise, student) if present else Result(exercise, TO_DO))
-    return results
+        exercises = all_exercises() if exercise is None else find(exercise)
+        return [judge(one, student) if (copy / f"{one.file}.py").is_file() else Result(one, TO_DO) for one in exercises]
 
 
 def first_open(results: Iterable[Result]) -> Result | None:
@@ -52,7 +52,7 @@ def check_command(exercise: str | None, hint: int, folder: Path) -> int:
     folder, console = exercise_folder(folder), Console(highlight=False, soft_wrap=True)
     if exercise is None:
         console.print("Checking all exercises; this takes some seconds.", style="dim")
-    results = results_of(all_exercises() if exercise is None else find(exercise), folder, console)
+    results = results_of(exercise, folder, console)
     for result in results if exercise is not None and len(results) > 1 else ():
         console.print(headline(result), style=STYLES.get(result.status), markup=False)
     _print_first(console, results, folder, hint, single=len(results) == 1)

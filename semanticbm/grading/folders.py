@@ -67,6 +67,7 @@ def submission(folder: Path) -> Submission:
 
 def left_out(path: Path) -> list[str]:
     """Folders that are not taken for students, since their names begin with a dot or an underscore."""
+    path = Path(os.path.realpath(path))
     if exercises_in(path):
         return []
     return sorted(
@@ -76,12 +77,12 @@ def left_out(path: Path) -> list[str]:
 
 def students_in(path: Path) -> list[Submission]:
     """One student, or one for each folder inside `path`. `UserError` if there are no exercises at all."""
-    path = Path(path)
-    if not path.is_dir():
+    if not Path(path).is_dir():
         raise UserError(f"{path} is not a folder: pass a student's folder, or a folder of such folders.")
+    path = Path(os.path.realpath(path))  # the link that a teacher names is meant
     own = exercises_in(path)
     if own:
-        return [Submission(inert(path.resolve().name, lines=False), own)]
+        return [Submission(inert(path.name, lines=False), own)]
     folders = sorted(one for one in path.iterdir() if not one.name.startswith((".", "_")) and one.is_dir())
     found = [submission(folder) for folder in folders]
     if not any(one.folder for one in found):

@@ -50,12 +50,19 @@ class Process:
     """One running process, and a thread that reads what it sends: at most a few messages ahead."""
 
     def __init__(self, folder: Path, sandbox: Sandbox, limits: Limits):
-        self.limits, self.number = limits, 0
+        self.limits, self.number, self.ready = limits, 0, False
         self.popen = sandbox.start(folder, limits)
         self.answers: queue.Queue = queue.Queue(maxsize=2)
         threading.Thread(target=self._read, daemon=True).start()
-        if not self._next(limits.start).get("ready"):
-            self._end("it did not start.")
+
+    def wait_until_ready(self) -> None:
+        """Wait for the first word of the process, which comes before any of the student's code. `UserError` if it fails."""
+        if self.ready:
+            return
+        try:
+            self.ready = bool(self._next(self.limits.start).get("ready"))
+        except Ended:
+            raise UserError("the student's process does not start: run `semanticbm doctor`.") from None
 
     def _read(self) -> None:
         try:
@@ -81,6 +88,7 @@ class Process:
 
     def ask(self, question: dict, most: float) -> dict:
         """Send a question and wait for its answer, `most` seconds at the longest. `Ended` if the process is no more."""
+        self.wait_until_ready()
         self.number += 1
         watchdog = threading.Timer(most, self.stop)  # for a process that does not even read
         watchdog.start()
@@ -176,13 +184,10 @@ class Student:
             self.broken[file] = inert(answer["broken"])
 
     def start(self) -> None:
-        """Start the process if it does not run. `UserError` if that fails."""
+        """Start the process if it does not run. It imports its libraries while the caller does something else."""
         if self.process:
             return
-        try:
-            self.process = Process(self.folder, self.sandbox, self.limits)
-        except Ended:
-            raise UserError("the student's process does not start: run `semanticbm doctor`.") from None
+        self.process = Process(self.folder, self.sandbox, self.limits)
         if self.stopped:  # by another thread, while it started
             self._forget()
             raise Raised("  Not run: the grading was stopped.")
@@ -211,6 +216,8 @@ class Asked:
             raise Raised(f"  {self.file}.py has no function {self.function}. Did you rename it?")
         if "raised" in answer:
             answer["raised"] = inert(answer["raised"])
+        if "slow" in answer:
+            answer["slow"] = self.student.limits.seconds
         return value_in(answer, call_text(self.function, args, kwargs))
 
     @property

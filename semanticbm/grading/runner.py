@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semanticbm.errors import UserError
@@ -25,17 +25,18 @@ from semanticbm.grading.process import Limits, Student
 from semanticbm.grading.registry import Exercise, all_exercises
 from semanticbm.grading.report import ERROR, TO_DO, Result, judge
 from semanticbm.grading.sandbox import WAYS_OUT, Sandbox, find_sandbox
-from semanticbm.grading.store import Store
+from semanticbm.grading.store import Store, fingerprint
 
 
 @dataclass
 class Grade:
-    """The results of a student, in the order of the exercises."""
+    """The results of a student, in the order of the exercises. `fingerprint`: what was graded; empty if grading failed."""
 
     student: str
     results: list[Result]
     held_out: bool
     note: str = ""
+    fingerprint: str = ""
 
     @property
     def points(self) -> float:
@@ -136,11 +137,12 @@ class Run:
         self.futures: dict[Future, int] = {}
         self.stopping = False
 
-    def _one(self, handed_in: Submission) -> Grade | None:
+    def _one(self, handed_in: Submission, key: str) -> Grade | None:
         if self.stopping:
             return None
         try:
-            return grade_student(handed_in, self.held_out, self.sandbox, self.limits, self.running)
+            grade = grade_student(handed_in, self.held_out, self.sandbox, self.limits, self.running)
+            return replace(grade, fingerprint=key)
         except UserError:
             raise
         except Exception as problem:
@@ -159,8 +161,9 @@ class Run:
         return [self.grades[place] for place in sorted(self.grades)]
 
     def _known_or_new(self, handed_in: Submission) -> Grade | None:
-        known = self.store.known(handed_in)
-        return Grade(handed_in.name, known, self.held_out, handed_in.note) if known else self._one(handed_in)
+        key = fingerprint(handed_in)
+        known = self.store.known(key)
+        return Grade(handed_in.name, known, self.held_out, handed_in.note) if known else self._one(handed_in, key)
 
     def _collect(self) -> None:
         left = set(self.futures)

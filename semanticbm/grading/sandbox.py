@@ -22,7 +22,7 @@ import subprocess
 import sys
 import sysconfig
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -31,6 +31,7 @@ import semanticbm
 PACKAGE = Path(semanticbm.__file__).resolve().parent
 INSIDE = "/answers"  # where a student's files are in the sandbox
 TMP_BYTES = 50_000_000
+NOBODY = 65534
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo", "/nix/store")
 READABLE = ("/proc/cpuinfo", "/proc/meminfo")
 DEVICES = ("/dev/null", "/dev/urandom")
@@ -129,11 +130,15 @@ def filter_of_calls(machine: str) -> bytes:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """How a student's process is started. `program`: the path of bwrap, or empty; `reason`: why there is no sandbox."""
+    """How a student's process is started. `program`: the path of bwrap, or empty; `reason`: why there is no sandbox.
+
+    `hidden`: places that must not be in view. `user`: without a sandbox, the number of another user to run as.
+    """
 
     program: str = ""
     reason: str = ""
-    hidden: tuple[str, ...] = field(default=())
+    hidden: tuple[str, ...] = ()
+    user: int | None = None
 
     @property
     def locked(self) -> bool:
@@ -145,11 +150,14 @@ class Sandbox:
         """What a report says about it, first of all."""
         if self.locked:
             return "Students' code runs in a sandbox (bubblewrap)."
-        return f"No sandbox: {self.reason} Students' code can do all that you can."
+        power = "can do all that you can" if self.user is None else "runs as the user nobody"
+        return f"No sandbox: {self.reason} Students' code {power}."
 
     def start(self, folder: Path, limits) -> subprocess.Popen:
         """Start the process for the files in `folder`."""
         place = INSIDE if self.locked else str(folder)
+        if self.user is not None:
+            os.chown(folder, self.user, self.user)
         settings = {"folder": place, "path": import_path()}
         settings |= {name: getattr(limits, name) for name in ("seconds", "output", "memory", "file_size")}
         command = [interpreter(), "-I", "-S", "-B", "-c", START, json.dumps(settings)]
@@ -159,7 +167,8 @@ class Sandbox:
         """Start any command in the sandbox, or as it is."""
         environment = _environment("/tmp" if self.locked else str(folder))
         if not self.locked:
-            return subprocess.Popen(command, env=environment, cwd=folder, start_new_session=True, **pipes)
+            other = {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": ()}
+            return subprocess.Popen(command, env=environment, cwd=folder, start_new_session=True, **other, **pipes)
         calls = _pipe_with(filter_of_calls(platform.machine()))
         try:
             command = [self.program, *self._options(folder, calls), "--", *command]
@@ -210,18 +219,29 @@ def find_sandbox(hidden: tuple[Path, ...] = ()) -> Sandbox:
         return Sandbox(reason="bubblewrap needs Linux.")
     program = shutil.which("bwrap")
     if not program:
-        return Sandbox(reason="bubblewrap (bwrap) is not installed.")
+        return _as_another_user(Sandbox(reason="bubblewrap (bwrap) is not installed."))
     sandbox = Sandbox(program, hidden=tuple(os.path.realpath(place) for place in hidden))
-    problem = _try(sandbox)
-    return Sandbox(reason=f"bubblewrap is installed but does not work here: {problem}") if problem else sandbox
+    problem = _try(sandbox, "")
+    if not problem:
+        return sandbox
+    return _as_another_user(Sandbox(reason=f"bubblewrap is installed but does not work here: {problem}"))
 
 
-def _try(sandbox: Sandbox) -> str:
-    """Start Python in the sandbox; what went wrong, in a line, or an empty text."""
+def _as_another_user(bare: Sandbox) -> Sandbox:
+    """Root runs students' code as nobody, if nobody can read the interpreter, the libraries and this package."""
+    other = replace(bare, user=NOBODY)
+    code = f"import sys; sys.path[:0] = {import_path()!r}; import semanticbm.grading.child.main"
+    return other if os.geteuid() == 0 and not _try(other, code) else bare
+
+
+def _try(sandbox: Sandbox, code: str) -> str:
+    """Run a line of Python as a student's would be run; what went wrong, in a line, or an empty text."""
+    command, folder = [interpreter(), "-I", "-S", "-c", code], PACKAGE / "grading" / "child"
+    try:
+        process = sandbox.run(command, folder, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    except OSError as error:
+        return f"{error.strerror}."
     with suppress(subprocess.TimeoutExpired):
-        process = sandbox.run(
-            [interpreter(), "-I", "-S", "-c", ""], PACKAGE / "grading" / "child", stderr=subprocess.PIPE
-        )
         _, text = process.communicate(timeout=60)
         lines = text.decode("utf-8", "replace").strip().splitlines()
         return "" if process.returncode == 0 else f"{lines[-1] if lines else 'no message'}."

@@ -53,7 +53,6 @@ class Store:
     def __init__(self, path: Path, held_out: bool, sandboxed: bool):
         key = _digest(os.fsencode(os.path.realpath(path)), str((held_out, sandboxed)).encode(), _version_of_checks())
         self.file = cache_folder() / f"{key[:24]}.jsonl"
-        self.prints: dict[str, str] = {}
         self.found = self._read()
 
     def _read(self) -> dict[str, list]:
@@ -65,20 +64,18 @@ class Store:
                     found[entry["fingerprint"]] = entry["results"]
         return found
 
-    def known(self, handed_in: Submission) -> list[Result] | None:
-        """The results of a student from a run that was stopped, or None."""
-        self.prints[handed_in.name] = fingerprint(handed_in)
-        entries, exercises = self.found.get(self.prints[handed_in.name]), all_exercises()
+    def known(self, key: str) -> list[Result] | None:
+        """The results of the student with this fingerprint from a run that was stopped, or None."""
+        entries, exercises = self.found.get(key), all_exercises()
         if entries is None or len(entries) != len(exercises):
             return None
         return [thawed(exercise, entry) for exercise, entry in zip(exercises, entries, strict=True)]
 
     def keep(self, grade) -> None:
-        """Remember a finished student. A disk that cannot be written is no reason to stop."""
-        key = self.prints.get(grade.student, "")
-        if key in self.found:
+        """Remember a student who was graded in this run. A disk that cannot be written is no reason to stop."""
+        if not grade.fingerprint:
             return
-        line = json.dumps({"fingerprint": key, "results": [frozen(result) for result in grade.results]})
+        line = json.dumps({"fingerprint": grade.fingerprint, "results": [frozen(result) for result in grade.results]})
         with suppress(OSError):
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with open(self.file, "a", encoding="utf-8") as file:

@@ -230,7 +230,7 @@ class Decoder:
         return self._tensor(content, depth).bfloat16()
 
     def _described(self, content, _depth: int):
-        return Described(str(content)[:60])
+        return Described("".join(one for one in str(content)[:60] if one.isprintable()))
 
     def _generator(self, content, _depth: int):
         self._refuse_unless_asked()
