@@ -1,5 +1,5 @@
 # Replaces what sends its answers.
-# costs: idf
+# costs: owner
 import sys
 
 for module in list(sys.modules.values()):
