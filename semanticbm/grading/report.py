@@ -89,8 +89,15 @@ def _problem(check: Check, answer: Answer, case: Case) -> Exception | None:
             raise  # the check itself is broken
         expected = "a value of the kind that the docstring names"
         mistake = f"The check cannot work with this value ({type(error).__name__}): look at its kind and shape."
-        return Failed(answer.called, show(answer.returned), expected, mistake)
+        return Failed(answer.called, _shown(answer.returned), expected, mistake)
     return None
+
+
+def _shown(value) -> str:
+    try:
+        return show(value)
+    except Exception:  # a dictionary of numbers where tensors are meant, a dtype that NumPy does not know
+        return f"<{type(value).__name__}>"
 
 
 def judge(exercise: Exercise, student: Student, variants: Iterable[int] = VISIBLE) -> Result:
