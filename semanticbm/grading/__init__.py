@@ -1,7 +1,8 @@
 """Graded exercises: feedback while you work, points when you are done.
 
-`semanticbm check`, `pytest exercises` and `semanticbm.grading.notebook.check` ask the same checks. `semanticbm grade`
-runs each student's files in a process of their own (see `semanticbm.grading.runner`).
+`semanticbm check`, `semanticbm grade`, `pytest exercises` and `semanticbm.grading.notebook.check` ask the same checks. But
+in a notebook, a reader's functions run in a process of their own, which sees nothing of the checks (see
+`semanticbm.grading.runner`).
 """
 
 from semanticbm.grading.registry import CHAPTERS, all_exercises, chapter_number, find, of_chapter
