@@ -106,10 +106,12 @@ class Session:
             tmp_path / "venv", PYTHONPATH=str(fake.parents[1]), PIP_INDEX_URL=index, PIP_CONFIG_FILE="/dev/null"
         )
 
-    def run(self, address="", before=""):
+    def run(self, address="", before="", seconds=300):
         """Run the cell there."""
         cell = first_cell(address).replace('"/content/drive"', repr(str(self.folder / "drive")))
-        return self.environment.run(self.environment.python, "-c", f"{before}\n{cell}", cwd=self.folder)
+        return self.environment.run(
+            self.environment.python, "-c", f"{before}\n{cell}", cwd=self.folder, seconds=seconds
+        )
 
 
 @pytest.fixture
@@ -215,7 +217,7 @@ def test_the_first_cell_of_every_notebook_is_this_one():
 
 def test_with_the_real_wheel(session, wheel):
     shutil.copy(wheel, session.folder)
-    done = session.run()
+    done = session.run(seconds=1200)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{wheel.name}: installed" in done.stdout and "classroom model: scores as its card says" in done.stdout
 
