@@ -31,7 +31,7 @@ def all_requirements():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = {
         name: lines for name, lines in project["optional-dependencies"].items() if name != "quarto"
-    }  # never installed here
+    }  # not installed
     return project["dependencies"] + sum(extras.values(), [])
 
 
