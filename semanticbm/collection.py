@@ -20,15 +20,26 @@ best documents of BM25 and of a vector search together, so that neither is favou
 from __future__ import annotations
 
 import importlib.resources
-import json
-from collections.abc import Iterable, Iterator
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import ir_measures
 from tokenizers import Regex, normalizers, pre_tokenizers
 
-from semanticbm.errors import UserError
+from semanticbm.errors import DataWarning, UserError
+from semanticbm.loading.texts import (
+    Judgements,
+    TextFile,
+    by_query,
+    in_words,
+    judgements_between,
+    read_judgements,
+    read_synonyms,
+    read_texts,
+    texts_of_rows,
+    without_surrogates,
+)
 
 
 @dataclass(frozen=True)
@@ -92,96 +103,48 @@ def words(text: str) -> list[str]:
     Chinese character is a word. So BM25 and the model speak of the same words (Devlin et al. 2019,
     BasicTokenizer; chapter 1).
     """
-    readable = text.encode("utf-8", "replace").decode("utf-8")  # half of a surrogate pair is no character
-    return [word for word, _ in SPLITTER.pre_tokenize_str(NORMALIZER.normalize_str(readable))]
-
-
-# ---- Reading files -------------------------------------------------------------------------------------------------
-
-
-def read_jsonl(path: Path) -> Iterator[dict]:
-    """Yield the objects of a JSON Lines file; name file and line if one cannot be read (chapter 1)."""
-    try:
-        handle = open(path, encoding="utf-8")  # noqa: SIM115 (closed by the with below; only opening may fail here)
-    except OSError as error:
-        raise UserError(
-            f"cannot read {path}: {error.strerror}. A collection folder has corpus.jsonl, queries.jsonl and "
-            "qrels/test.tsv."
-        ) from None
-    with handle:
-        for number, line in enumerate(handle, start=1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise UserError(f"{path}, line {number}: not JSON ({error}): fix that line.") from None
-
-
-def _texts(path: Path) -> tuple[dict[str, str], dict[str, dict]]:
-    """Texts and metadata by id; a BEIR title is put before its text."""
-    texts, metadata = {}, {}
-    for row in read_jsonl(path):
-        try:
-            identifier, text = str(row["_id"]), f"{row.get('title') or ''} {row['text']}".strip()
-        except (KeyError, TypeError):
-            raise UserError(f'{path}: each line needs "_id" and "text"; this one has not: {str(row)[:60]}') from None
-        if identifier in texts:
-            raise UserError(f"{path}: the id {identifier!r} stands twice: ids must be unique.")
-        texts[identifier], metadata[identifier] = text, row.get("metadata") or {}
-    return texts, metadata
-
-
-def _tsv_judgements(path: Path) -> dict[str, dict[str, int]]:
-    judgements: dict[str, dict[str, int]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(
-            f"cannot read {path}: {error.strerror}. It needs query id, document id and grade, tab-separated."
-        ) from None
-    for number, line in enumerate(lines, start=1):
-        cells = line.split("\t")
-        if number == 1 and not cells[-1].strip().lstrip("-").isdigit():
-            continue  # the header line of BEIR
-        if len(cells) != 3 or not cells[2].strip().lstrip("-").isdigit():
-            raise UserError(f"{path}, line {number}: expected query id, document id, grade, tab-separated.")
-        judgements.setdefault(cells[0], {})[cells[1]] = int(cells[2])
-    return judgements
-
-
-def _by_query(rows: Iterable) -> dict[str, dict[str, int]]:
-    """Judgements as ir_measures and ir_datasets give them, one row each: {query id: {document id: grade}}."""
-    judgements: dict[str, dict[str, int]] = {}
-    for row in rows:
-        judgements.setdefault(row.query_id, {})[row.doc_id] = row.relevance
-    return judgements
+    return [word for word, _ in SPLITTER.pre_tokenize_str(NORMALIZER.normalize_str(without_surrogates(text)))]
 
 
 # ---- The kinds -----------------------------------------------------------------------------------------------------
 
 
+def _assembled(
+    name: str,
+    documents: TextFile,
+    queries: TextFile,
+    judgements: Judgements,
+    synonyms: dict | None = None,
+    **more: dict,
+) -> Collection:
+    """A collection of what can be used; what was left out is reported in one `DataWarning`."""
+    judgements, lost = judgements_between(judgements, queries.texts, documents.texts)
+    left_out = {"documents": documents.left_out, "queries": queries.left_out, "judgements": lost}
+    if any(left_out.values()):
+        warnings.warn(f"collection {name}: left out {in_words(left_out)}.", DataWarning, stacklevel=4)
+    return Collection(name, documents.texts, queries.texts, judgements, synonyms or {}, **more)
+
+
 def _load_classroom() -> Collection:
     folder = Path(str(importlib.resources.files("semanticbm"))) / "data" / "classroom"
-    documents, about_documents = _texts(folder / "corpus.jsonl")
-    queries, about_queries = _texts(folder / "queries.jsonl")
-    synonyms = {row["word"]: row["synonyms"] for row in read_jsonl(folder / "synonyms.jsonl")}
-    return Collection(
+    documents, queries = read_texts(folder / "corpus.jsonl"), read_texts(folder / "queries.jsonl")
+    return _assembled(
         "classroom",
         documents,
         queries,
-        _by_query(ir_measures.read_trec_qrels(str(folder / "qrels.txt"))),
-        synonyms,
-        {identifier: about["kind"] for identifier, about in about_queries.items()},
-        {identifier: about["topic"] for identifier, about in about_documents.items()},
+        by_query(ir_measures.read_trec_qrels(str(folder / "qrels.txt"))),
+        read_synonyms(folder / "synonyms.jsonl"),
+        query_kinds={identifier: about["kind"] for identifier, about in queries.metadata.items()},
+        topics={identifier: about["topic"] for identifier, about in documents.metadata.items()},
     )
 
 
 def _load_folder(folder: Path) -> Collection:
-    documents, _ = _texts(folder / "corpus.jsonl")
-    queries, _ = _texts(folder / "queries.jsonl")
-    synonym_file = folder / "synonyms.jsonl"
-    synonyms = {row["word"]: row["synonyms"] for row in read_jsonl(synonym_file)} if synonym_file.is_file() else {}
-    return Collection(folder.name, documents, queries, _tsv_judgements(folder / "qrels" / "test.tsv"), synonyms)
+    documents, queries = read_texts(folder / "corpus.jsonl"), read_texts(folder / "queries.jsonl")
+    judgements, synonyms = read_judgements(folder / "qrels" / "test.tsv"), folder / "synonyms.jsonl"
+    return _assembled(
+        folder.name, documents, queries, judgements, read_synonyms(synonyms) if synonyms.is_file() else None
+    )
 
 
 def _load_ir_datasets(name: str) -> Collection:
@@ -199,23 +162,27 @@ def _load_ir_datasets(name: str) -> Collection:
             "for example beir/scifact/test."
         )
     try:
-        judgements = _by_query(dataset.qrels_iter())
-        documents = {row.doc_id: row.default_text() for row in dataset.docs_iter()}
-        queries = {row.query_id: row.default_text() for row in dataset.queries_iter()}
+        judgements = by_query(dataset.qrels_iter())
+        documents = texts_of_rows(name, ((row.doc_id, row.default_text()) for row in dataset.docs_iter()))
+        queries = texts_of_rows(name, ((row.query_id, row.default_text()) for row in dataset.queries_iter()))
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"{name} could not be fetched ({str(error).splitlines()[0][:80]}): connect to the internet, or use "
             "--collection classroom."
         ) from None
-    return Collection(name, documents, queries, judgements)
+    return _assembled(name, documents, queries, judgements)
 
 
 def load_collection(name: str = "classroom") -> Collection:
     """Load a collection: "classroom", a folder in BEIR's layout, or an ir_datasets id (chapter 1).
 
-    Raises `UserError` if the name is unknown, a file is damaged, an id is not unique, or a judgement names something
-    that does not exist.
+    Empty documents and queries, and judgements of what is not there, are left out and counted in a `DataWarning`.
+    `UserError` if the name is unknown, a file is damaged, or an id stands twice.
     """
+    if not isinstance(name, str) or not name:
+        raise UserError(
+            f"{name!r} names no collection: use classroom, a folder in BEIR's layout, or an ir_datasets id."
+        )
     if name == "classroom":
         return _load_classroom()
     if Path(name).is_dir():

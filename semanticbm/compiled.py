@@ -173,6 +173,7 @@ def build_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
         sep_token="[SEP]",
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
         model_max_length=int(1e9),
+        split_special_tokens=True,  # "[SEP]" in a text is text
     )
 
 

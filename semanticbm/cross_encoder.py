@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 from transformers import BertForSequenceClassification
 
 from semanticbm.errors import TruncationWarning, UserError
+from semanticbm.loading.texts import without_surrogates
 
 Pair = tuple[str, str]
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
@@ -71,6 +72,14 @@ class Encoding:
 def _span(sequence_ids: list[int | None], which: int) -> tuple[int, int]:
     positions = [position for position, side in enumerate(sequence_ids) if side == which]
     return (positions[0], positions[-1] + 1) if positions else (0, 0)
+
+
+def _check_pieces(sides: list[list[int | None]]) -> None:
+    """`UserError` if the tokenizer found nothing to read in a text, such as one of zero-width characters."""
+    for number, side in enumerate(sides):
+        for which, name in enumerate(("query", "document")):
+            if which not in side:
+                raise UserError(f"pair {number}: the {name} has no character that the model can read: give it a word.")
 
 
 def check_pairs(pairs: Iterable[Pair]) -> list[Pair]:
@@ -151,7 +160,7 @@ class CrossEncoder:
         A pair over `max_length` tokens loses document tokens from its end. With `truncate=True` this is reported by a
         `TruncationWarning`, with `truncate=False` it is a `UserError`. A query that alone fills the window is an error.
         """
-        pairs = check_pairs(pairs)
+        pairs = [tuple(map(without_surrogates, pair)) for pair in check_pairs(pairs)]
         queries, documents = (list(side) for side in zip(*pairs, strict=True))
         how = {"padding": True, "return_token_type_ids": True}
         batch = self.tokenizer(queries, documents, **how)
@@ -162,6 +171,7 @@ class CrossEncoder:
             self._report_truncation(truncated, lengths, truncate)
             batch = self.tokenizer(queries, documents, truncation="only_second", max_length=self.max_length, **how)
         sides = [batch.sequence_ids(number) for number in range(len(pairs))]
+        _check_pieces(sides)
         return Encoding(
             **{name: torch.tensor(batch[name], device=self.device) for name in INPUT_NAMES},
             query_spans=[_span(side, 0) for side in sides],

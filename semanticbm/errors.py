@@ -12,3 +12,7 @@ class UserError(ValueError):
 
 class TruncationWarning(UserWarning):
     """A pair was longer than the model's window and lost its last document tokens."""
+
+
+class DataWarning(UserWarning):
+    """Some rows of a collection cannot be used and were left out; the message counts them."""

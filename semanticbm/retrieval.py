@@ -26,7 +26,8 @@ from semanticbm.bm25 import BM25
 from semanticbm.collection import Collection, words
 from semanticbm.cross_encoder import CrossEncoder, batch_numbers
 from semanticbm.evaluation import Run, ranking
-from semanticbm.ladder import backbone_folder, load_tokenizer
+from semanticbm.ladder import backbone_folder
+from semanticbm.loading.checkpoints import read_tokenizer
 
 RANK_CONSTANT = 60  # ranks, the choice of Cormack, Clarke and Buettcher
 
@@ -60,7 +61,7 @@ class VectorEncoder:
 
     def __init__(self):
         folder = backbone_folder()
-        self.tokenizer = load_tokenizer(folder)
+        self.tokenizer = read_tokenizer(folder)
         self.model = AutoModel.from_pretrained(folder, use_safetensors=True).eval().requires_grad_(False)
 
     def vectors(self, texts: list[str], batch_size: int = 32, progress: bool = False) -> np.ndarray:

@@ -14,14 +14,14 @@ from builders import ROOT, copy_as, random_bert
 
 from semanticbm.collection import Collection, load_collection
 from semanticbm.cross_encoder import CrossEncoder
-from semanticbm.ladder import backbone_folder, classroom_folder, load, load_tokenizer
+from semanticbm.ladder import backbone_tokenizer, classroom_folder, load
 
 torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    return load_tokenizer(backbone_folder())
+    return backbone_tokenizer()
 
 
 @pytest.fixture(scope="session")

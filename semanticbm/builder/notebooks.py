@@ -44,7 +44,7 @@ def pick_model() -> str:
     """The paper's model where there is a GPU and the hub, the classroom model elsewhere; says which and why."""
     import torch  # here, because writing notebooks needs neither torch nor a model
 
-    from semanticbm.ladder import hub_in_reach
+    from semanticbm.loading.checkpoints import hub_in_reach
 
     if not torch.cuda.is_available():
         print("No GPU: this notebook runs the classroom model.")

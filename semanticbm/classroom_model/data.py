@@ -34,7 +34,7 @@ import numpy as np
 
 from semanticbm.collection import words
 from semanticbm.errors import UserError
-from semanticbm.ladder import sha256
+from semanticbm.loading.checkpoints import sha256
 
 GROUP_SIZE = 6
 HELD_OUT_QUERIES, VALIDATION_QUERIES = 30, 8

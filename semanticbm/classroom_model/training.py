@@ -55,10 +55,10 @@ from semanticbm.ladder import (
     BACKBONE_REVISION,
     BACKBONE_SHA256,
     backbone_folder,
+    backbone_tokenizer,
     load_backbone_classifier,
-    load_tokenizer,
-    sha256,
 )
+from semanticbm.loading.checkpoints import sha256
 
 # name: (weight of the backbone's cosine in the target, weight of the ranking term, weight of binary cross-entropy)
 LOSSES = {"bce": (0.0, 0.0, 1.0), "softmax": (0.0, 1.0, 0.2), "softmax+cosine": (0.4, 1.0, 0.2)}
@@ -369,7 +369,7 @@ def _measure_heads(hf, name: str, n_queries: int, seed: int) -> dict:
     from semanticbm.matching import same_token_auc, tf_curves
     from semanticbm.path_patching import direct_effects_many
 
-    model, collection = CrossEncoder(hf, load_tokenizer(backbone_folder()), name), load_collection("classroom")
+    model, collection = CrossEncoder(hf, backbone_tokenizer(), name), load_collection("classroom")
     queries = sorted(collection.queries)
     np.random.default_rng(seed).shuffle(queries)
     queries = queries[:n_queries]

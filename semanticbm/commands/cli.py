@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from semanticbm.errors import TruncationWarning, UserError
+from semanticbm.errors import DataWarning, TruncationWarning, UserError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -184,7 +184,7 @@ def train(
 
 
 def _one_line_warning(message, category, *_args, **_kwargs) -> None:
-    if issubclass(category, TruncationWarning):
+    if issubclass(category, (TruncationWarning, DataWarning)):
         print(f"semanticbm: note: {message}", file=sys.stderr)
 
 

@@ -205,7 +205,7 @@ def check_nnsight() -> Finding:
 
 def check_hub() -> Finding:
     """The model hub: only minilm-l12 and other people's models need it."""
-    from semanticbm.ladder import hub_in_reach
+    from semanticbm.loading.checkpoints import hub_in_reach
 
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON"):
         return Finding(WARN, "HF_HUB_OFFLINE is set, so nothing is fetched", "unset it, if you want minilm-l12")

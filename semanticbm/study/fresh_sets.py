@@ -20,7 +20,7 @@ from semanticbm.collection import Collection
 from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.heads import Head, parse_head
 from semanticbm.idf import idf_values
-from semanticbm.ladder import backbone_folder, load, load_backbone_classifier, load_tokenizer, random_classifier
+from semanticbm.ladder import backbone_tokenizer, load, load_backbone_classifier, random_classifier
 from semanticbm.retrieval import bm25_run
 from semanticbm.study.claims import judge, rules
 from semanticbm.study.paper_data import paper_collection
@@ -75,7 +75,7 @@ def heads_found(name: str) -> tuple[list[Head], list[Head]]:
 
 def untrained() -> dict[str, CrossEncoder]:
     """Networks of the classroom model's shape that learned nothing of this task."""
-    tokenizer = load_tokenizer(backbone_folder())
+    tokenizer = backbone_tokenizer()
     return {
         "random network": CrossEncoder(random_classifier(), tokenizer, "random network"),
         "backbone, fresh classifier": CrossEncoder(load_backbone_classifier(), tokenizer, "backbone"),

@@ -25,7 +25,7 @@ import pandas as pd
 from semanticbm.collection import Collection
 from semanticbm.diagnostics import Candidate, DiagnosticPair, Diagnostics, Kit, Pieces, Settings, Unbuildable
 from semanticbm.errors import UserError
-from semanticbm.ladder import sha256
+from semanticbm.loading.checkpoints import sha256
 
 PAPER_URL = "https://raw.githubusercontent.com/mlu108/CrossEncoderBM25/{commit}/{name}"
 # name: (commit of the authors' repository that has this version, sha256 of the file)

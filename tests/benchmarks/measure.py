@@ -28,7 +28,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from semanticbm import direct_effects, load, load_collection
 from semanticbm.cross_encoder import CrossEncoder
-from semanticbm.ladder import backbone_folder, load_tokenizer
+from semanticbm.ladder import backbone_tokenizer
 from semanticbm.matching import matching_scores
 from semanticbm.one_pass import effects_on_score
 from semanticbm.patching import record
@@ -56,7 +56,7 @@ def random_model(n_layers: int = 12, seed: int = 0) -> CrossEncoder:
         initializer_range=0.08,
         attn_implementation="eager",
     )
-    return CrossEncoder(BertForSequenceClassification(config), load_tokenizer(backbone_folder()), "random L12 shape")
+    return CrossEncoder(BertForSequenceClassification(config), backbone_tokenizer(), "random L12 shape")
 
 
 def pair_of_texts(model: CrossEncoder, n_tokens: int) -> tuple[tuple[str, str], tuple[str, str]]:

@@ -106,9 +106,9 @@ def test_without_a_gpu_the_classroom_model_is_picked(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert colab.pick_model() == "classroom" and "No GPU" in capsys.readouterr().out
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("semanticbm.ladder.hub_in_reach", lambda: False)
+    monkeypatch.setattr("semanticbm.loading.checkpoints.hub_in_reach", lambda: False)
     assert colab.pick_model() == "classroom" and "out of reach" in capsys.readouterr().out
-    monkeypatch.setattr("semanticbm.ladder.hub_in_reach", lambda: True)
+    monkeypatch.setattr("semanticbm.loading.checkpoints.hub_in_reach", lambda: True)
     assert colab.pick_model() == "minilm-l12"
 
 

@@ -83,7 +83,7 @@ def test_a_damaged_adapter(capsys, tmp_path):
 
 
 def test_the_hub_out_of_reach(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr("semanticbm.ladder.hub_in_reach", lambda: False)
+    monkeypatch.setattr("semanticbm.loading.checkpoints.hub_in_reach", lambda: False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     code, _, error = call(capsys, "score", "q", "d", "--model", "minilm-l12")
     assert_one_clear_line(code, error, "hub is out of reach", "--model classroom")

@@ -122,9 +122,9 @@ def test_nnsight_without_effect_or_broken(monkeypatch):
 
 def test_the_hub(monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(ladder, "hub_in_reach", lambda: True)
+    monkeypatch.setattr("semanticbm.loading.checkpoints.hub_in_reach", lambda: True)
     assert_found(doctor.check_hub, OK, "minilm-l12")
-    monkeypatch.setattr(ladder, "hub_in_reach", lambda: False)
+    monkeypatch.setattr("semanticbm.loading.checkpoints.hub_in_reach", lambda: False)
     assert_found(doctor.check_hub, WARN, "out of reach", "classroom")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert_found(doctor.check_hub, WARN, "HF_HUB_OFFLINE")

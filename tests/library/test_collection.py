@@ -195,8 +195,6 @@ def test_folder_in_beir_layout(folder):
         ("corpus.jsonl", '{"text": "no id"}\n', "_id"),
         ("corpus.jsonl", '{"_id": "d1", "text": "a"}\n{"_id": "d1", "text": "b"}\n', "twice"),
         ("corpus.jsonl", "", "no documents"),
-        ("qrels/test.tsv", "q1\tnowhere\t1\n", "unknown document"),
-        ("qrels/test.tsv", "nobody\td1\t1\n", "unknown query"),
         ("qrels/test.tsv", "q1 d1 1\nq1 d1 1\n", "line 2"),
     ],
 )

@@ -11,7 +11,6 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from semanticbm import ladder
 from semanticbm.errors import UserError
 from semanticbm.ladder import backbone_folder, load
 
@@ -32,8 +31,8 @@ def hub(monkeypatch, tmp_path, tiny):
         asked.append((repo, revision))
         return str(folder)
 
-    monkeypatch.setattr(ladder, "snapshot_download", snapshot_download)
-    monkeypatch.setattr(ladder, "hub_in_reach", lambda: True)
+    monkeypatch.setattr("semanticbm.loading.checkpoints.snapshot_download", snapshot_download)
+    monkeypatch.setattr("semanticbm.loading.checkpoints.hub_in_reach", lambda: True)
     return asked
 
 
@@ -64,6 +63,6 @@ def test_what_the_hub_refuses_is_one_line(monkeypatch, hub, error, part):
     def refuse(*_, **__):
         raise error
 
-    monkeypatch.setattr(ladder, "snapshot_download", refuse)
+    monkeypatch.setattr("semanticbm.loading.checkpoints.snapshot_download", refuse)
     with pytest.raises(UserError, match=part):
         load("owner/model@old", "cpu")

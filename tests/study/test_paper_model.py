@@ -99,7 +99,7 @@ def test_a_run_under_the_paper_models_name(stand_in, monkeypatch, tmp_path):
 def test_without_the_hub_the_paper_model_ends_in_one_line(monkeypatch):
     from semanticbm import ladder
 
-    monkeypatch.setattr(ladder, "hub_in_reach", lambda: False)
+    monkeypatch.setattr("semanticbm.loading.checkpoints.hub_in_reach", lambda: False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match="out of reach.*--model classroom"):
         ladder.load(paper_model.NAME, "cpu")

@@ -9,7 +9,8 @@ from transformers import AutoModelForSequenceClassification, BertForSequenceClas
 
 from semanticbm.bert import word_embeddings
 from semanticbm.cross_encoder import CrossEncoder
-from semanticbm.ladder import RANDOM_SPREAD, hub_in_reach, load_backbone_classifier, seeded_torch
+from semanticbm.ladder import RANDOM_SPREAD, load_backbone_classifier, seeded_torch
+from semanticbm.loading.checkpoints import hub_in_reach
 from semanticbm.study.paper_model import NAME as PAPER_MODEL
 from semanticbm.study.study import Study
 
