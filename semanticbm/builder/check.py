@@ -277,7 +277,7 @@ def check_book(project: Project, report: Callable[[str], None]) -> list[str]:
     runs, failures = run_chapters(project, cells, report)
     return failures + [
         f"{chapter.path}, {cell.place}: shows HTML, for which Quarto loads scripts from the network: show a table with "
-        "semanticbm.display.table, an interactive figure as a ::: {.widget} block."
+        "semanticbm.plots.display.table, an interactive figure as a ::: {.widget} block."
         for chapter, run in runs.items()
         for cell, outputs in zip(cells[chapter], run.outputs, strict=True)
         if any("text/html" in output.get("data", {}) for output in outputs)

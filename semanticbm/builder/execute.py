@@ -29,7 +29,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from semanticbm.builder.cells import Cell
 from semanticbm.builder.kernel import NAME, BookKernel
 from semanticbm.builder.project import Chapter, Project
-from semanticbm.files import write_text
+from semanticbm.loading.files import write_text
 
 CELL_SECONDS = 900
 START_SECONDS = 300

@@ -14,7 +14,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import default
 
-from semanticbm.files import write_text
+from semanticbm.loading.files import write_text
 
 NAME = "python3"
 # Without the last argument each kernel warns that it listens on a local port.

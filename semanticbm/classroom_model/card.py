@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from semanticbm.files import write_text
+from semanticbm.loading.files import write_text
 
 SOURCES = """| data | what | terms |
 |---|---|---|

@@ -49,7 +49,6 @@ from semanticbm.classroom_model import data as training_data
 from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.errors import UserError
 from semanticbm.evaluation import ndcg
-from semanticbm.files import write_text
 from semanticbm.ladder import (
     BACKBONE_REPO,
     BACKBONE_REVISION,
@@ -59,6 +58,7 @@ from semanticbm.ladder import (
     load_backbone_classifier,
 )
 from semanticbm.loading.checkpoints import sha256
+from semanticbm.loading.files import write_text
 
 # name: (weight of the backbone's cosine in the target, weight of the ranking term, weight of binary cross-entropy)
 LOSSES = {"bce": (0.0, 0.0, 1.0), "softmax": (0.0, 1.0, 0.2), "softmax+cosine": (0.4, 1.0, 0.2)}

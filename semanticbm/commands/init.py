@@ -11,7 +11,7 @@ from pathlib import Path
 
 from semanticbm.commands.stubs import exercises_of, fresh, merge
 from semanticbm.errors import UserError
-from semanticbm.files import write_text
+from semanticbm.loading.files import write_text
 
 
 def shipped_folder() -> Path:

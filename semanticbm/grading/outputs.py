@@ -14,10 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from semanticbm.errors import UserError
-from semanticbm.files import write_text
 from semanticbm.grading.plain import cell
 from semanticbm.grading.report import SOLVED, Result, describe, number
 from semanticbm.grading.runner import Grade
+from semanticbm.loading.files import write_text
 
 
 def exercise_entry(result: Result) -> dict:

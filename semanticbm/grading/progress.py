@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from semanticbm.files import write_text
 from semanticbm.grading.registry import CHAPTERS
 from semanticbm.grading.report import SOLVED, TO_DO, Result, number
+from semanticbm.loading.files import write_text
 
 
 def attempts_file(folder: Path) -> Path:

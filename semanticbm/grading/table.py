@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from semanticbm.display import Shown, table
 from semanticbm.errors import UserError
 from semanticbm.grading.registry import chapter_number, of_chapter
+from semanticbm.plots.display import Shown, table
 
 
 def exercise_table(chapter: int | str) -> Shown:

@@ -27,9 +27,9 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from semanticbm.errors import UserError
-from semanticbm.files import write_text
 from semanticbm.heads import head_name
 from semanticbm.ladder import load
+from semanticbm.loading.files import write_text
 from semanticbm.study.checks import check_tools
 from semanticbm.study.claims import Finding, claims_of, judge, rules, rules_version
 from semanticbm.study.collections import load_study_collection

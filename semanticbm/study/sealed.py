@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from semanticbm.errors import UserError
-from semanticbm.files import write_text
+from semanticbm.loading.files import write_text
 
 KEY = "sha256"
 

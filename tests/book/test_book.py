@@ -122,7 +122,7 @@ for number in range(60):
 ```{python}
 #| echo: false
 from semanticbm.bm25 import tf_factor
-from semanticbm.display import source, table
+from semanticbm.plots.display import source, table
 display(source(tf_factor))
 table([{"term": "bank"}])
 ```

@@ -20,7 +20,7 @@ EVERYTHING = (
 #| tbl-cap: "Computed."
 import sys
 from semanticbm.bm25 import tf_factor
-from semanticbm.display import source, table
+from semanticbm.plots.display import source, table
 display(source(tf_factor))
 print("x" * 400)
 print("a warning", file=sys.stderr)

@@ -193,7 +193,7 @@ PAPER = (
 ```{python}
 #| label: tbl-computed
 #| tbl-cap: "Computed, with $x$."
-from semanticbm.display import table
+from semanticbm.plots.display import table
 print("first <b>")
 table([{"word": "a|b", "idf": 1.5}])
 ```

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = sorted((ROOT / "semanticbm").glob("*.py"))
 ALL_CODE = sorted(path for path in (ROOT / "semanticbm").rglob("*.py") if path.parent.name != "study")
-MAX_LIBRARY_LINES = 3_100
+MAX_LIBRARY_LINES = 3_000
 MAX_LIBRARY_MODULES = 25
 MAX_FUNCTION_LINES = 40
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

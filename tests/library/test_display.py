@@ -5,7 +5,7 @@ import pytest
 
 from semanticbm.bm25 import tf_factor
 from semanticbm.builder import pandoc
-from semanticbm.display import decimals_of, source, table
+from semanticbm.plots.display import decimals_of, source, table
 
 
 def cells_of(shown):

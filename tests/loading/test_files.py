@@ -2,7 +2,7 @@
 
 import pytest
 
-from semanticbm.files import write_text
+from semanticbm.loading.files import write_text
 
 
 def test_new_text_takes_the_place_of_the_old(tmp_path):
