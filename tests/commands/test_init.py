@@ -95,7 +95,7 @@ def test_init_writes_all_files_and_they_are_to_do(tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "deep" / "mine").iterdir()) == ["conftest.py", *FILES]
     results = run_file(tmp_path / "deep" / "mine" / "ex1_bm25.py", of_chapter(1))
     assert {result.status for result in results} == {TO_DO} and len(results) == len(of_chapter(1))
-    assert "4 exercises" in capsys.readouterr().out
+    assert f"{len(of_chapter(1))} exercises" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("update", [False, True])
@@ -117,8 +117,9 @@ def test_update_brings_the_exercises_that_a_file_lacks(tmp_path, capsys):
     )
     init_command(tmp_path, update=True)
     merged = (tmp_path / "ex1_bm25.py").read_text()
-    assert [one.name for one in exercises_of(merged)] == ["idf", "mended_idf", "tf_factor", "bm25"]
-    assert "return 7" in merged and "2 new (tf_factor, bm25)" in capsys.readouterr().out
+    names = [one.name for one in exercises_of(text)]
+    assert [one.name for one in exercises_of(merged)] == names
+    assert "return 7" in merged and f"{len(names) - 2} new ({', '.join(names[2:])})" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b"def idf(:\n", b"\xff\xfe\x00", b"a = '\x00'\n"])
