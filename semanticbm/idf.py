@@ -6,7 +6,7 @@ sum of simple patterns, strongest first:
     W_E = sum over k of  S_k u_k v_k^T        u_k: a number for each piece,  v_k: a direction of length 1
 
 U0, the numbers u_0, says how far each piece lies along the strongest direction v_0. The paper (section 7) finds that U0
-falls with the IDF of the piece: Pearson -0.71. Two questions follow.
+follows the IDF of the piece: Pearson -0.71, by its sign. Two questions follow.
 
 **Is it a correlation?** `idf_correlations` measures it for the first 50 components, `idf_controls` in
 `semanticbm.study.u0_experiments` for things that may explain it. The matrix is not centred, so v_0 leans towards the mean
@@ -15,13 +15,15 @@ vector.
 
 **Does the model use it?** `edited_scores` moves a term along v_0 and looks at the score. The unit is std(U0): an edit
 of s adds s std(U0) S_0 v_0 to the vector of each piece of the term, at its places in query and document. Raising U0
-says "a more common word". The statistic, fixed before the first run: the slope over s of S_p - S_b, on TFC1 pairs,
+says "a rarer word". The statistic, fixed before the first run: the slope over s of S_p - S_b, on TFC1 pairs,
 where only the perturbed document has the term once more. S_p alone would also move if the edit merely damaged the
 query.
 
 The sign of a singular vector is free: a library may return -v_k and -u_k. Here each is turned so that it points the way of
-the mean embedding, v_k . mean(W_E) > 0; with that, U0 is high for common words on every BERT that was tried, while the paper's
-anchor, sum(v_k) > 0, turns it round on some. (Of a centred matrix the mean row is 0; there the raw matrix's mean is taken.)
+the mean embedding, v_k . mean(W_E) > 0. On the classroom model's embedding U0 then rises with IDF: rare words lie closer
+to the mean direction. The paper's code turns by the sum of v_k, which gives the opposite sign there, hence its -0.71. A
+sum over coordinates has no meaning of its own and can point either way. (Of a centred matrix the mean row is 0; there the
+raw matrix's mean is taken.)
 
 When it misleads: any push on a vector changes the score. So the same push along 20 fixed random directions, along the
 singular directions 1 to 20 and along the word's own vector are the controls: only an effect beyond theirs speaks for
@@ -104,7 +106,7 @@ def singular_components(model: CrossEncoder, k: int = 50, centred: bool = False)
 def u0(model: CrossEncoder) -> np.ndarray:
     """U0 of each piece: float [vocabulary] (chapter 6, paper 7.1).
 
-    Of the raw matrix, with the sign that makes v_0 . mean(W_E) > 0; high for common words.
+    Of the raw matrix, with the sign that makes v_0 . mean(W_E) > 0; on the classroom model it is then high for rare words.
     """
     return singular_components(model, 1)[:, 0]
 

@@ -5,7 +5,7 @@ BM25 adds idf times a term-frequency factor over the query words. SemanticBM tak
     S(q, d)  ~  sum over heads h:  b_h sum_i MS_h(i)  +  c_h sum_i g_i MS_h(i),      plus  a sum_i g_i  +  n
 
 i runs over the query's pieces. MS_h(i) is the matching score, the soft term frequency (`semanticbm.matching`). g_i is
--U0 of the piece (`semanticbm.idf`), stretched to the mean and spread of an IDF table; any other mean and spread would
+U0 of the piece (`semanticbm.idf`), turned to rise with IDF and stretched to an IDF table's mean and spread; others would
 only rename the coefficients. n is the number of pieces.
 
 **Weights shared over positions.** The paper gives each position i its own coefficients, 27 n + 1 of them, so each query
@@ -47,7 +47,7 @@ from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.errors import UserError
 from semanticbm.evaluation import Run, pearson
 from semanticbm.heads import Head, all_heads
-from semanticbm.idf import idf_values, u0
+from semanticbm.idf import idf_values, u0, word_table
 from semanticbm.retrieval import top
 
 ALPHAS = (0.1, 1.0, 10.0, 100.0, 1000.0)  # strengths of the ridge penalty that are tried
@@ -113,13 +113,13 @@ class Features:
 
 
 def idf_from_u0(model: CrossEncoder, idf: Mapping[str, float]) -> np.ndarray:
-    """g of each piece: -U0 stretched to the mean and standard deviation of an IDF table, float [vocabulary] (9.1).
+    """g of each piece: U0, turned so that it rises with IDF, at the table's mean and spread: float [vocabulary] (9.1).
 
-    The paper's sign keeps -mean(idf) instead of +mean(idf); with free coefficients the fits are the same.
-    Chapter 8, eq-semanticbm.
+    With free coefficients any other turn, mean and spread would give the same fits. Chapter 8, eq-semanticbm.
     """
-    values, found = np.array(list(idf.values())), u0(model)
-    return values.mean() - values.std() * (found - found.mean()) / found.std()
+    values, found, table = np.array(list(idf.values())), u0(model), word_table(model, idf)
+    turn = -1.0 if pearson(found[table.ids], table.idf) < 0 else 1.0
+    return values.mean() + turn * values.std() * (found - found.mean()) / found.std()
 
 
 def collect_features(

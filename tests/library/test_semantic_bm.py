@@ -8,7 +8,7 @@ from semanticbm.bm25 import BM25
 from semanticbm.collection import Collection
 from semanticbm.errors import UserError
 from semanticbm.evaluation import pearson
-from semanticbm.idf import idf_values, u0
+from semanticbm.idf import idf_values, u0, word_table
 from semanticbm.matching import matching_scores
 from semanticbm.semantic_bm import (
     Features,
@@ -91,12 +91,15 @@ def test_features_are_the_matching_scores_and_scores_of_the_model(tiny, collecte
         assert collected.score[row] == pytest.approx(tiny.score(query, [document])[0], abs=1e-5)
 
 
-def test_g_is_minus_u0_with_the_moments_of_idf(tiny, collected):
+def test_g_is_u0_turned_to_rise_with_idf_at_its_mean_and_spread(tiny, collected):
     idf = idf_values("collection", COLLECTION)
-    g = idf_from_u0(tiny, idf)
+    g, table = idf_from_u0(tiny, idf), word_table(tiny, idf)
+    assert pearson(g[table.ids], table.idf) > 0
+    opposite = idf_from_u0(tiny, {word: -value for word, value in idf.items()})
+    np.testing.assert_allclose(opposite - opposite.mean(), -(g - g.mean()), atol=1e-9)
     assert g.mean() == pytest.approx(np.mean(list(idf.values())))
     assert g.std() == pytest.approx(np.std(list(idf.values())))
-    assert pearson(g, u0(tiny)) == pytest.approx(-1)
+    assert abs(pearson(g, u0(tiny))) == pytest.approx(1)
     ids = tiny.tokenizer("river bank", add_special_tokens=False)["input_ids"]
     np.testing.assert_allclose(collected.g[0, :2], g[ids])
 

@@ -179,8 +179,8 @@ def plant_effective(monkeypatch, study: Study, world: str) -> None:
 # Chapter 6
 
 
-def plant_u0(monkeypatch, study: Study, world: str) -> None:
-    value = -0.7 if world != "absent" else -0.2
+def plant_u0(monkeypatch, study: Study, world: str, sign: float = -1) -> None:
+    value = sign * (0.7 if world != "absent" else 0.2)
     others = np.nan if world == "uncontrolled" else 0.3
     raw = pd.DataFrame({"component": range(3), "pearson": [value, others, others]})
     controls = pd.DataFrame(
@@ -205,6 +205,7 @@ def plant_u0_edit(monkeypatch, study: Study, world: str) -> None:
         queries = [f"q{number}" for number in range(len(slopes))]
         return EditEffects(names, np.asarray(steps, dtype=float), queries, np.zeros_like(gain), gain)
 
+    study.parts["u0"] = {"main_source": "planted", "sources": {"planted": {"raw": [{"pearson": -0.7}]}}}
     monkeypatch.setattr(idf, "tfc1_pairs", no_pairs)
     monkeypatch.setattr(idf, "edit_effects", effects)
 

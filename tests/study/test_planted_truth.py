@@ -196,12 +196,30 @@ def test_findings_have_the_planted_sizes(monkeypatch, tmp_path):
     path = findings_of("contextual_heads", planted.plant_contextual_heads, monkeypatch, tmp_path)["path_effect"]
     assert (path.measured, path.control) == (near(0.2), near(0.0))
     slope = findings_of("u0_edit", planted.plant_u0_edit, monkeypatch, tmp_path)["slope"]
-    assert (slope.measured, slope.control) == (near(-0.3), near(-0.02, 0.005))
+    assert (slope.measured, slope.control) == (near(0.3), near(0.02, 0.005))
     fit = findings_of("effective_bm25", planted.plant_effective, monkeypatch, tmp_path)["r_squared"]
     assert fit.measured == near(1.0) and fit.control < 0.5
     cut = findings_of("ablation", planted.plant_ablation, monkeypatch, tmp_path)
     assert (cut["sufficiency"].measured, cut["sufficiency"].control) == (near(1.0), near(-1.0))
     assert cut["necessity"].measured < -0.3
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_claims_on_u0_do_not_depend_on_its_sign(sign, monkeypatch, tmp_path):
+    study = planted.study_of(tmp_path)
+    planted.plant_u0(monkeypatch, study, "present", sign)
+    found = EXPERIMENTS["u0"](study)
+    assert found["findings"]["pearson"].measured == near(0.7) and found["findings"]["pearson"].low == near(0.68)
+    planted.plant_u0_edit(monkeypatch, study, "present")
+    study.parts["u0"]["sources"]["planted"]["raw"][0]["pearson"] = 0.7 * sign
+    assert EXPERIMENTS["u0_edit"](study)["findings"]["slope"].measured == near(-0.3 * sign)
+
+
+def test_a_correlation_that_may_be_zero_has_an_interval_from_zero(monkeypatch, tmp_path):
+    study = planted.study_of(tmp_path)
+    planted.plant_u0(monkeypatch, study, "present", 0.01)
+    finding = EXPERIMENTS["u0"](study)["findings"]["pearson"]
+    assert (finding.low, finding.high) == (0.0, near(0.027))
 
 
 def test_a_late_share_is_the_share_of_the_last_third():

@@ -45,16 +45,32 @@ def u0(study: Study) -> dict:
     row = next(row for row in sources[name]["controls"] if row["quantity"] == "U0")
     others = [abs(row["pearson"]) for row in sources[name]["raw"] if row["component"] > 0]
     strongest = float(np.nanmax(others)) if np.isfinite(others).any() else None
-    note = f"IDF from {name}, {row['n_words']} words; interval over words"
+    note = f"IDF from {name}, {row['n_words']} words, signed {row['pearson']:+.3f}; interval over words"
     if np.isnan(row["pearson"]):
         note = f"U0 is the same for all {row['n_words']} words with an IDF"
-    control = None if strongest is None else -strongest
-    found = Finding(row["pearson"], row["low"], row["high"], row["n_words"], control, note)
-    return {"sources": sources, "findings": {"pearson": found}}
+    size = sorted((row["low"], row["high"]), key=abs)  # the sign of a singular direction is free
+    if row["low"] < 0 < row["high"]:
+        size = [0.0, max(map(abs, size))]
+    found = Finding(abs(row["pearson"]), *map(abs, size), row["n_words"], strongest, note)
+    return {"sources": sources, "main_source": name, "findings": {"pearson": found}}
+
+
+def turn_to_rising_idf(study: Study) -> float:
+    """+1 if U0 rises with IDF in this model, -1 if it falls, from the experiment `u0`; `UserError` if it does neither."""
+    part = study.parts.get("u0", {})
+    rows = part["sources"][part["main_source"]]["raw"] if "main_source" in part else [{"pearson": None}]
+    pearson = rows[0]["pearson"]
+    if pearson is None or not np.isfinite(pearson):
+        raise UserError("U0 does not follow IDF either way in this model: an edit along it has no direction.")
+    return float(np.sign(pearson))
 
 
 def u0_edit(study: Study) -> dict:
-    """Move the term's vector along U0 and along controls of the same length; the slope of what the term adds."""
+    """Move the term's vector along U0 and along controls of the same length; the slope of what the term adds.
+
+    The finding is the slope in the direction in which U0 follows rising IDF; the tables keep U0's own sign.
+    """
+    turn = turn_to_rising_idf(study)
     pairs = tfc1_pairs(study, study.queries[: study.size(40, 6)], 1).pairs
     steps = QUICK_STEPS if study.quick else STEPS
 
@@ -77,7 +93,7 @@ def u0_edit(study: Study) -> dict:
             "baseline": main.by_query(main.baseline).mean(axis=0)[0],
             "perturbed": main.by_query(main.perturbed).mean(axis=0)[0],
         },
-        "findings": {"slope": study.finding(main.slopes[:, 0], -_strongest(random), note)},
+        "findings": {"slope": study.finding(turn * main.slopes[:, 0], _strongest(random), note)},
     }
 
 
