@@ -26,6 +26,8 @@ def attention_by_idf(attention: list[np.ndarray], idf: list[np.ndarray]) -> floa
     Goal: compare words of the same query only, and know when a correlation says nothing.
 
     attention, idf: for each query a float array [word]. Queries of fewer than three words are left out.
+    Equal values share the mean of their ranks. Where one side is the same for all words there is no correlation: leave
+    such a query out, or let the result be NaN.
     Returns one number from -1 to 1.
     Worked value: attention [[0.1, 0.2, 0.3]] and idf [[1.0, 5.0, 9.0]] give 1.0.
     """

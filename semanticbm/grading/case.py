@@ -39,7 +39,8 @@ class Case:
     def pairs(self, n_pairs: int = 2, query: int = 3, document: int = 5, changed: int = 2) -> tuple[dict, dict]:
         """Token ids of baseline and perturbed pairs of equal length; they differ in the last document tokens.
 
-        Each is a dictionary of input_ids, attention_mask, token_type_ids: int [batch, position].
+        Each is a dictionary of input_ids, attention_mask, token_type_ids: int [batch, position]. In a batch the last pair
+        is padded: its last position has mask 0.
         """
         rng = self.rng(99)
         query, document = query + self.variant, document + 2 * self.variant
@@ -51,14 +52,19 @@ class Case:
         perturbed = baseline.copy()
         perturbed[:, -1 - changed : -1] = rng.integers(50, 60, (n_pairs, changed))
         types = np.r_[np.zeros(query + 2, int), np.ones(document + 1, int)]
-        return _tensors(baseline, types), _tensors(perturbed, types)
+        n_padded = int(n_pairs > 1)
+        return _tensors(baseline, types, n_padded), _tensors(perturbed, types, n_padded)
 
 
-def _tensors(ids: np.ndarray, types: np.ndarray) -> dict:
+def _tensors(ids: np.ndarray, types: np.ndarray, n_padded: int) -> dict:
     import torch
 
+    mask = torch.ones(ids.shape, dtype=torch.long)
+    if n_padded:
+        ids, mask[-1, -n_padded:] = ids.copy(), 0
+        ids[-1, -n_padded - 1 :] = [2, 0]
     return {
         "input_ids": torch.tensor(ids),
-        "attention_mask": torch.ones(ids.shape, dtype=torch.long),
+        "attention_mask": mask,
         "token_type_ids": torch.tensor(np.tile(types, (len(ids), 1))),
     }

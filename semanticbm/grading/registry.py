@@ -4,8 +4,9 @@ The checks of a file stand in `semanticbm.grading.checks`, one module for each f
 reference answer: what they expect is a number written down, a property (a rare word weighs more than a common one), or
 the result of independent code (rank-bm25, plain PyTorch hooks).
 
-Checks run in order and the first failure ends the exercise, so a reader meets one problem at a time. An exercise is
-worth the points of the checks passed until then.
+Checks run in order and the first failure ends the exercise, so a reader meets one problem at a time. The points of an
+exercise are given in one place, `ExerciseFile.exercise`; its checks divide them by their shares, and an answer gets
+those of the checks that it passed until the first failure.
 """
 
 from __future__ import annotations
@@ -44,10 +45,13 @@ CHAPTERS = {
 
 @dataclass(frozen=True)
 class Check:
-    """One question to an answer. `run(answer, case)` raises `Failed`; `hints` go from vague to exact."""
+    """One question to an answer. `run(answer, case)` raises `Failed`; `hints` go from vague to exact.
+
+    `share`: what it is worth beside the other checks of its exercise.
+    """
 
     name: str
-    points: float
+    share: float
     hints: tuple[str, ...]
     run: Callable
 
@@ -62,6 +66,7 @@ class Exercise:
     goal: str
     difficulty: int
     minutes: int
+    max_points: float
     checks: list[Check] = field(default_factory=list)
 
     @property
@@ -74,16 +79,16 @@ class Exercise:
         """The chapter that teaches what the exercise asks."""
         return CHAPTERS[int(self.number.partition(".")[0])]
 
-    @property
-    def max_points(self) -> float:
-        """The sum over the checks."""
-        return sum(check.points for check in self.checks)
+    def points_for(self, n_passed: int) -> float:
+        """The points for the first checks, as many as were passed, to two decimals."""
+        shares = [check.share for check in self.checks]
+        return round(self.max_points * sum(shares[:n_passed]) / sum(shares), 2)
 
-    def check(self, points: float, *hints: str) -> Callable:
+    def check(self, share: float, *hints: str) -> Callable:
         """Decorator: add a check, named like the function below, with hints from vague to exact."""
 
         def register(run: Callable) -> Callable:
-            self.checks.append(Check(run.__name__.strip("_"), points, hints, run))
+            self.checks.append(Check(run.__name__.strip("_"), share, hints, run))
             return run
 
         return register
@@ -95,10 +100,10 @@ class ExerciseFile:
     def __init__(self, chapter: int):
         self.chapter, self.exercises = CHAPTERS[chapter], []
 
-    def exercise(self, function: str, goal: str, difficulty: int, minutes: int) -> Exercise:
-        """Add an exercise; its number follows from its place."""
+    def exercise(self, function: str, goal: str, difficulty: int, minutes: int, points: float) -> Exercise:
+        """Add an exercise; its number follows from its place. The points of all exercises add up to 100."""
         number = f"{self.chapter.number}.{len(self.exercises) + 1}"
-        self.exercises.append(Exercise(self.chapter.file, function, number, goal, difficulty, minutes))
+        self.exercises.append(Exercise(self.chapter.file, function, number, goal, difficulty, minutes, points))
         return self.exercises[-1]
 
 

@@ -64,8 +64,9 @@ def run_checks(exercise: Exercise, source: Callable, variants: Iterable[int] = V
 
     A check's points need all variants.
     """
-    points, variants = 0, tuple(variants)
-    for check in exercise.checks:
+    variants = tuple(variants)
+    for n_passed, check in enumerate(exercise.checks):
+        points = exercise.points_for(n_passed)
         for variant in variants:
             problem = _problem(check, Answer(exercise.function, source), Case(variant))
             if isinstance(problem, ToDo):
@@ -73,8 +74,7 @@ def run_checks(exercise: Exercise, source: Callable, variants: Iterable[int] = V
             if problem:
                 status = NOT_YET if isinstance(problem, Failed) else ERROR
                 return Result(exercise, status, points, check, problem, variant not in VISIBLE)
-        points += check.points
-    return Result(exercise, SOLVED, points)
+    return Result(exercise, SOLVED, exercise.max_points)
 
 
 def _problem(check: Check, answer: Answer, case: Case) -> Exception | None:

@@ -61,7 +61,7 @@ def test_the_set_is_complete():
 
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_every_exercise_is_well_formed(exercise):
-    assert all(check.points > 0 and len(check.hints) >= 2 and all(check.hints) for check in exercise.checks)
+    assert all(check.share > 0 and len(check.hints) >= 2 and all(check.hints) for check in exercise.checks)
     assert exercise.goal and 1 <= exercise.difficulty <= 5 and 5 <= exercise.minutes <= 60
     names = [name for name in functions("wrongs", exercise.file) if name.split("__")[0] == exercise.function]
     assert len(names) >= 4

@@ -10,7 +10,7 @@ from semanticbm.grading.registry import ExerciseFile
 FILE = ExerciseFile(1)
 
 # --------------------------------------------------------------------------------------------------------------------
-idf = FILE.exercise("idf", "Write Lucene's IDF: rare words weigh more, and no word weighs less than 0.", 1, 5)
+idf = FILE.exercise("idf", "Write Lucene's IDF: rare words weigh more, and no word weighs less than 0.", 1, 5, 2)
 
 
 @idf.check(
@@ -40,25 +40,33 @@ def rare_beats_common(answer, case):
     "idf(10, 5) = ln(1 + 5.5 / 5.5) = ln 2 = 0.6931.",
 )
 def value(answer, case):
-    n_documents, n = case.pick((10, 4), (17, 3), (40, 33))
-    expected = {(10, 4): 0.8938178760220965, (17, 3): 1.6376087894007967, (40, 33): 0.20202662787328704}[n_documents, n]
-    answer.gives(
-        (n_documents, n),
-        expected,
-        {
-            "The 1 inside the logarithm is missing: this is Robertson's IDF, which turns negative.": np.log(
-                (n_documents - n + 0.5) / (n + 0.5)
-            ),
-            "This is the logarithm to base 2; the book uses the natural logarithm.": expected / np.log(2),
-            "This is the logarithm to base 10; the book uses the natural logarithm.": expected / np.log(10),
-            "The two 0.5 are missing.": np.log(1 + (n_documents - n) / n),
-            "This is ln(N / n), an older IDF. Use the formula in the docstring.": np.log(n_documents / n),
-        },
-    )
+    for n_documents, n, expected in case.pick(
+        ((10, 4, 0.8938178760220965), (7, 7, 0.06453852113757118)),
+        ((17, 3, 1.6376087894007967), (5, 0, 2.4849066497880004)),
+        ((40, 33, 0.20202662787328704), (1, 1, 0.28768207245178085)),
+    ):
+        with np.errstate(divide="ignore"):
+            older = np.log(np.divide(n_documents, n))
+            no_half = np.log(1 + np.divide(n_documents - n, n))
+        answer.gives(
+            (n_documents, n),
+            expected,
+            {
+                "The 1 inside the logarithm is missing: this is Robertson's IDF, which turns negative.": np.log(
+                    (n_documents - n + 0.5) / (n + 0.5)
+                ),
+                "This is the logarithm to base 2; the book uses the natural logarithm.": expected / np.log(2),
+                "This is the logarithm to base 10; the book uses the natural logarithm.": expected / np.log(10),
+                "The two 0.5 are missing.": no_half,
+                "This is ln(N / n), an older IDF. Use the formula in the docstring.": older,
+            },
+        )
 
 
 # --------------------------------------------------------------------------------------------------------------------
-mended_idf = FILE.exercise("mended_idf", "Write Robertson's IDF and mend its negative values as rank-bm25 does.", 2, 10)
+mended_idf = FILE.exercise(
+    "mended_idf", "Write Robertson's IDF and mend its negative values as rank-bm25 does.", 2, 10, 2
+)
 
 
 def _okapi_idf(frequencies, n_documents: int, epsilon: float) -> np.ndarray:
@@ -75,15 +83,20 @@ def _okapi_idf(frequencies, n_documents: int, epsilon: float) -> np.ndarray:
     "For N = 10 and n = 3: ln(7.5 / 3.5) = 0.7621.",
 )
 def robertson(answer, case):
-    frequencies = np.array(case.pick([1, 2, 4], [1, 3, 5, 5], [2, 3]))
+    frequencies, n_documents = case.pick(([1, 2, 4], 12), ([1, 3, 5, 5], 14), ([2, 3], 9))
+    frequencies = np.array(frequencies)
     n = frequencies + 0.5
     answer.gives(
-        (frequencies, 12),
-        _okapi_idf(frequencies, 12, 0.25),
+        (frequencies, n_documents),
+        _okapi_idf(frequencies, n_documents, 0.25),
         {
-            "This is Lucene's IDF: leave out the 1 inside the logarithm.": np.log1p((12.5 - frequencies) / n),
-            "The fraction is upside down.": np.log(n / (12.5 - frequencies)),
-            "This is ln(N / n): take the documents *without* the word above the line.": np.log(12 / frequencies),
+            "This is Lucene's IDF: leave out the 1 inside the logarithm.": np.log1p(
+                (n_documents - frequencies + 0.5) / n
+            ),
+            "The fraction is upside down.": np.log(n / (n_documents - frequencies + 0.5)),
+            "This is ln(N / n): take the documents *without* the word above the line.": np.log(
+                n_documents / frequencies
+            ),
         },
     )
 
@@ -95,31 +108,54 @@ def robertson(answer, case):
     "The mean runs over all words, the negative values included, before anything is replaced.",
 )
 def mended(answer, case):
-    frequencies, epsilon = case.pick(([1, 2, 9, 3], 0.25), ([11, 1, 7, 2, 2], 0.5), ([1, 10, 1], 0.1))
-    frequencies = np.array(frequencies)
-    raw = np.log((12.5 - frequencies) / (frequencies + 0.5))
+    frequencies, n_documents, epsilon = case.pick(
+        ([1, 2, 9, 3], 12, 0.25), ([11, 1, 7, 2, 2], 13, 0.5), ([1, 10, 1], 12, 0.1)
+    )
+    _check_mended(answer, frequencies, n_documents, epsilon)
+
+
+def _check_mended(answer, frequencies, n_documents, *epsilon) -> None:
+    """`epsilon` is left out where the answer's default must do."""
+    frequencies, weight = np.array(frequencies), epsilon[0] if epsilon else 0.25
+    raw = np.log((n_documents - frequencies + 0.5) / (frequencies + 0.5))
 
     def put(filler):
         return np.where(raw < 0, filler, raw)
 
-    answer.gives(
-        (frequencies, 12, epsilon),
-        _okapi_idf(frequencies, 12, epsilon),
-        {
-            "Negative values are still there.": raw,
-            "Negative values became 0. rank-bm25 puts epsilon times the mean there.": put(0),
-            "The mean leaves out the negative values; it must include them.": put(epsilon * raw[raw >= 0].mean()),
-            "Negative values became epsilon itself; multiply it by the mean IDF.": put(epsilon),
-            "That is the whole mean: multiply it by epsilon.": put(raw.mean()),
-            "epsilon times the sum is not epsilon times the mean.": put(epsilon * raw.sum()),
-            "Negative values lost their sign. They must be replaced.": np.abs(raw),
-        },
-    )
+    mistakes = {
+        "Negative values are still there.": raw,
+        "Negative values became 0. rank-bm25 puts epsilon times the mean there.": put(0),
+        "The mean leaves out the negative values; it must include them.": put(
+            weight * raw[raw >= 0].sum() / max((raw >= 0).sum(), 1)
+        ),
+        "Negative values became epsilon itself; multiply it by the mean IDF.": put(weight),
+        "That is the whole mean: multiply it by epsilon.": put(raw.mean()),
+        "epsilon times the sum is not epsilon times the mean.": put(weight * raw.sum()),
+        "Negative values lost their sign. They must be replaced.": np.abs(raw),
+        "The mean may be negative, too: epsilon times the mean keeps its sign.": put(weight * np.abs(raw.mean())),
+        "A value of exactly 0 is not negative: it stays 0.": np.where(raw <= 0, weight * raw.mean(), raw),
+    }
+    right = _okapi_idf(frequencies, n_documents, weight)
+    wrong = {name: value for name, value in mistakes.items() if not np.allclose(value, right)}
+    answer.gives((frequencies, n_documents, *epsilon), right, wrong)
+
+
+@mended_idf.check(
+    1,
+    "Two cases at the edge: a word in exactly half of the documents, and words that are nearly all common.",
+    "0 is not negative. And where most words are common, the mean is negative: so is what replaces them.",
+    "Call it without epsilon: its default is 0.25. mended_idf(np.array([1, 2, 4]), 4) = [0.8473, 0.0, -0.1125].",
+)
+def edges(answer, case):
+    for frequencies, n_documents in case.pick(
+        (([2, 1, 3, 4], 4), ([5, 6, 1, 6], 6)), (([3, 6, 6, 1], 6), ([9, 9, 8], 9)), (([4, 7, 1], 8), ([1, 5, 5], 5))
+    ):
+        _check_mended(answer, frequencies, n_documents)
 
 
 # --------------------------------------------------------------------------------------------------------------------
 tf_factor = FILE.exercise(
-    "tf_factor", "Write BM25's TF factor: saturation and length normalisation in one line.", 1, 10
+    "tf_factor", "Write BM25's TF factor: saturation and length normalisation in one line.", 1, 10, 2
 )
 
 
@@ -151,37 +187,59 @@ def saturates(answer, case):
     "tf_factor(2, 100, 80) = 2 * 2.2 / (2 + 1.2 * (0.25 + 0.75 * 1.25)) = 1.2847.",
 )
 def value_(answer, case):
-    tf, length, avgdl, k1, b = case.pick((3, 100, 80, 1.2, 0.75), (2, 30, 90, 0.9, 0.4), (5, 10, 7, 2.0, 0.3))
+    args, expected = case.pick(
+        ((3, 100, 80, 1.2, 0.75), 1.49152542373),
+        ((2, 30, 90, 0.9, 0.4), 1.428571428571),
+        ((5, 10, 7, 2.0, 0.3), 2.066929133858),
+    )
+    answer.gives(args, expected, _factor_mistakes(*args), tolerance=1e-8)
 
+
+def _factor_mistakes(tf, length, avgdl, k1=1.2, b=0.75) -> dict:
     def factor(k1, b, ratio):
         return tf * (k1 + 1) / (tf + k1 * (1 - b + b * ratio))
 
-    answer.gives(
-        (tf, length, avgdl, k1, b),
-        case.pick(1.49152542373, 1.428571428571, 2.066929133858),
-        {
-            "The document's length makes no difference: b |d| / avgdl is missing.": factor(k1, 0, 1),
-            "k1 and b are exchanged.": factor(b, k1, length / avgdl),
-            "The ratio is upside down: it is |d| / avgdl, not avgdl / |d|.": factor(k1, b, avgdl / length),
-            "The factor k1 + 1 above the line is missing.": factor(k1, b, length / avgdl) / (k1 + 1),
-            "1 - b is missing: at b = 0 the bracket must be 1.": tf * (k1 + 1) / (tf + k1 * b * length / avgdl),
-            "b is not used: the bracket is 1 - b + b |d| / avgdl.": factor(k1, 1, length / avgdl),
-        },
-        tolerance=1e-8,
-    )
+    return {
+        "The document's length makes no difference: b |d| / avgdl is missing.": factor(k1, 0, 1),
+        "k1 and b are exchanged.": factor(b, k1, length / avgdl),
+        "The ratio is upside down: it is |d| / avgdl, not avgdl / |d|.": factor(k1, b, avgdl / length),
+        "The factor k1 + 1 above the line is missing.": factor(k1, b, length / avgdl) / (k1 + 1),
+        "1 - b is missing: at b = 0 the bracket must be 1.": tf * (k1 + 1) / (tf + k1 * b * length / avgdl),
+        "b is not used: the bracket is 1 - b + b |d| / avgdl.": factor(k1, 1, length / avgdl),
+        "tf was cut to a whole number: a soft count such as 2.5 is a count, too.": (int(tf) or tf)
+        * (k1 + 1)
+        / (int(tf) + k1 * (1 - b + b * length / avgdl)),
+    }
+
+
+@tf_factor.check(
+    1,
+    "Call it without k1 and b: they have defaults. And tf need not be a whole number.",
+    "def tf_factor(tf, length, avgdl, k1=1.2, b=0.75).",
+    "tf_factor(2.5, 60, 80) = 2.5 * 2.2 / (2.5 + 1.2 * 0.8125) = 1.5827.",
+)
+def defaults(answer, case):
+    for args, expected in case.pick(
+        (((2.5, 60, 80), 1.582733812950), ((1, 20, 10), 0.709677419355)),
+        (((0.5, 30, 40), 0.745762711864), ((3, 50, 40), 1.491525423729)),
+        (((1.5, 12, 8), 1.047619047619), ((2, 9, 12), 1.478991596639)),
+    ):
+        answer.gives(args, expected, _factor_mistakes(*args), tolerance=1e-8)
 
 
 # --------------------------------------------------------------------------------------------------------------------
-bm25 = FILE.exercise("bm25", "Score every document for a query with BM25.", 2, 20)
+bm25 = FILE.exercise("bm25", "Score every document for a query with BM25.", 2, 20, 3)
 
 WORDS = ["river", "bank", "money", "water", "loan", "tree", "stone", "fish"]
+LONGER = ["banks", "rivers", "loans", "trees"]  # words that hold another word
 
 
 def _collection(case):
     rng = case.rng(4)
-    documents = [list(rng.choice(WORDS, rng.integers(3, 9))) for _ in range(case.pick(6, 9, 5))]
+    documents = [[str(word) for word in rng.choice(WORDS, rng.integers(3, 9))] for _ in range(case.pick(6, 9, 5))]
     documents[0] += ["bank", "bank", "river"]
-    return documents, {word: round(float(rng.uniform(0.3, 3)), 3) for word in WORDS}
+    documents[1] += [*LONGER, "zebra"]
+    return documents, {word: round(float(rng.uniform(0.3, 3)), 3) for word in WORDS + LONGER}
 
 
 def _okapi(query, documents, weights, k1, b, avgdl=None) -> np.ndarray:
@@ -232,27 +290,37 @@ def one_word(answer, case):
             ),
             "The document's length is not used.": _okapi(["bank"], documents, weights, k1, 0),
             "k1 + 1 is missing.": _okapi(["bank"], documents, weights, k1, b) / (k1 + 1),
+            'Words are compared as a whole: "bank" does not occur in "banks".': lambda: _okapi(
+                ["bank"], [[word.replace("banks", "bank") for word in one] for one in documents], weights, k1, b
+            ),
         },
     )
 
 
 @bm25.check(
     2,
-    "Now the query has four words, one of them twice, one of them in no document.",
+    "Now the query has five words: one stands there twice, two have no IDF.",
     "Add up over the words of the query as they stand there.",
     "A word that stands twice in the query counts twice; a word without an IDF counts 0.",
 )
 def all_words(answer, case):
     documents, weights = _collection(case)
-    query = ["bank", case.pick("river", "loan", "tree"), "bank", "zebra"]
+    query = ["bank", "zebra", case.pick("river", "loan", "tree"), "bank", "yak"]
+    k1, b = case.pick((1.2, 0.75), (2.2, 0.3), (0.7, 1.0))
 
     def score(words):
-        return _okapi(words, documents, weights, 1.2, 0.75)
+        return _okapi(words, documents, weights, k1, b)
 
     answer.gives(
-        (query, documents, weights, 1.2, 0.75),
+        (query, documents, weights, k1, b),
         score(query),
         {
+            "The words after one without an IDF are not scored: go on with the next (`continue`, not `break`).": score(
+                query[:1]
+            ),
+            "A word without an IDF must count 0, also where a document has it.": lambda: _okapi(
+                query, documents, weights | {"zebra": 1.0}, k1, b
+            ),
             "A word that stands twice in the query must count twice.": score(list(dict.fromkeys(query))),
             "Only the first query word is scored.": score(query[:1]),
             "Only the best query word counts: add them up.": lambda: np.max([score([word]) for word in query], axis=0),

@@ -7,14 +7,18 @@ import numpy as np
 from semanticbm.grading.registry import ExerciseFile
 
 FILE = ExerciseFile(2)
-CLS, SEP, PAD = 101, 102, 0
+
+NAMES = ("input_ids", "token_type_ids")
 
 # --------------------------------------------------------------------------------------------------------------------
-pair_ids = FILE.exercise("pair_ids", "Join query and document to the one sequence that a cross-encoder reads.", 1, 10)
+pair_ids = FILE.exercise(
+    "pair_ids", "Join query and document to the one sequence that a cross-encoder reads.", 1, 10, 2
+)
 
 
-def _pair(case) -> tuple[list[int], list[int]]:
-    return case.pick(([2314, 2924], [1996, 2924, 2001]), ([7], [8, 9]), ([11, 12, 13], [14]))
+def _pair(case) -> tuple[list[int], list[int], int, int]:
+    """Query, document, cls_id, sep_id."""
+    return case.pick(([2314, 2924], [1996, 2924, 2001], 101, 102), ([7], [8, 9], 1, 2), ([11, 12, 13], [14], 50, 40))
 
 
 @pair_ids.check(
@@ -24,24 +28,26 @@ def _pair(case) -> tuple[list[int], list[int]]:
     "The order is [CLS], query, [SEP], document, [SEP].",
 )
 def tokens(answer, case):
-    query, document = _pair(case)
-    returned = answer(list(query), list(document), CLS, SEP)
-    answer.holds(
-        isinstance(returned, tuple) and len(returned) == 2,
-        "a tuple (input_ids, token_type_ids)",
-        {"The function returned nothing.": returned is None, "Return two lists.": True},
-    )
-    ids, right = list(returned[0]), [CLS, *query, SEP, *document, SEP]
-    answer.holds(
-        ids == right,
-        f"input_ids {right}",
+    query, document, cls, sep = _pair(case)
+    ids = answer.parts(query, document, cls, sep, names=NAMES)[0]
+    answer.part(
+        ids,
+        [cls, *query, sep, *document, sep],
+        "input_ids",
         {
-            "The [SEP] between query and document is missing.": ids == [CLS, *query, *document, SEP],
-            "The last [SEP] is missing: the document ends with one, too.": ids == [CLS, *query, SEP, *document],
-            "The [CLS] at the start is missing.": ids == [*query, SEP, *document, SEP],
-            "There is a second [CLS] before the document; BERT has only one.": ids
-            == [CLS, *query, SEP, CLS, *document, SEP],
-            "The document stands before the query.": ids == [CLS, *document, SEP, *query, SEP],
+            "The [SEP] between query and document is missing.": [cls, *query, *document, sep],
+            "The last [SEP] is missing: the document ends with one, too.": [cls, *query, sep, *document],
+            "The [CLS] at the start is missing.": [*query, sep, *document, sep],
+            "There is a second [CLS] before the document; BERT has only one.": [cls, *query, sep, cls, *document, sep],
+            "The document stands before the query.": [cls, *document, sep, *query, sep],
+            "cls_id and sep_id are exchanged.": [sep, *query, cls, *document, cls],
+            "The ids 101 and 102 are those of one vocabulary; use cls_id and sep_id.": [
+                101,
+                *query,
+                102,
+                *document,
+                102,
+            ],
         },
     )
 
@@ -53,26 +59,26 @@ def tokens(answer, case):
     "The [SEP] after the query still has type 0; the last [SEP] has type 1.",
 )
 def types(answer, case):
-    query, document = _pair(case)
+    query, document, cls, sep = _pair(case)
     n, m = len(query), len(document)
-    got, right = list(answer(list(query), list(document), CLS, SEP)[1]), [0] * (n + 2) + [1] * (m + 1)
-    answer.holds(
-        got == right,
-        f"token_type_ids {right}",
+    got = answer.parts(query, document, cls, sep, names=NAMES)[1]
+    answer.part(
+        got,
+        [0] * (n + 2) + [1] * (m + 1),
+        "token_type_ids",
         {
-            "All types are 0: the document needs type 1.": not any(got),
-            "The [SEP] after the query has type 1; it closes the query, so it has type 0.": got
-            == [0] * (n + 1) + [1] * (m + 2),
-            "The last [SEP] has type 0; it closes the document, so it has type 1.": got
-            == [0] * (n + 2) + [1] * m + [0],
-            "The two lists differ in length.": len(got) != n + m + 3,
-            "0 and 1 are exchanged.": got == [1 - one for one in right],
+            "All types are 0: the document needs type 1.": [0] * (n + m + 3),
+            "The [SEP] after the query has type 1; it closes the query, so it has type 0.": [0] * (n + 1)
+            + [1] * (m + 2),
+            "The last [SEP] has type 0; it closes the document, so it has type 1.": [0] * (n + 2) + [1] * m + [0],
+            "0 and 1 are exchanged.": [1] * (n + 2) + [0] * (m + 1),
+            "[CLS] has type 1; it belongs to the first text, with type 0.": [1] + [0] * (n + 1) + [1] * (m + 1),
         },
     )
 
 
 # --------------------------------------------------------------------------------------------------------------------
-spans = FILE.exercise("spans", "Find query and document in a sequence of token ids.", 2, 10)
+spans = FILE.exercise("spans", "Find query and document in a sequence of token ids.", 2, 10, 2)
 EDGES = {
     "[CLS] is inside the query span: it starts at 1.": lambda q, d, n: ((0, q[1]), d),
     "The stop is the last position; as in Python's slices it must be one more.": lambda q, d, n: (
@@ -87,13 +93,12 @@ EDGES = {
 }
 
 
-def _check_spans(answer, case, padding: int) -> None:
-    n, m = case.pick((2, 3), (1, 4), (4, 2))
-    ids = [CLS, *range(500, 500 + n), SEP, *range(700, 700 + m), SEP, *([PAD] * padding)]
+def _check_spans(answer, case, padding: int, n: int, m: int) -> None:
+    cls, sep, pad = case.pick((101, 102, 0), (1, 2, 3), (60, 50, 9))
+    ids = [cls, *range(500, 500 + n), sep, *range(700, 700 + m), sep, *([pad] * padding)]
     query, document = (1, n + 1), (n + 2, n + m + 2)
-    answer.gives(
-        (ids, SEP), (query, document), {name: wrong(query, document, len(ids)) for name, wrong in EDGES.items()}
-    )
+    wrong = {name: mistake(query, document, len(ids)) for name, mistake in EDGES.items()}
+    answer.gives((ids, sep), (query, document), wrong)
 
 
 @spans.check(
@@ -103,21 +108,23 @@ def _check_spans(answer, case, padding: int) -> None:
     "ids.index(sep_id) is the first [SEP]. The query is 1 to there, the document starts one after it.",
 )
 def unpadded(answer, case):
-    _check_spans(answer, case, 0)
+    _check_spans(answer, case, 0, *case.pick((2, 3), (1, 4), (4, 2)))
 
 
 @spans.check(
     1,
     "In a batch, shorter sequences end with padding.",
     "Do not take the end of the sequence for the end of the document.",
-    "The document ends at the second [SEP].",
+    "The document ends at the second [SEP]. It may be empty: then its start and stop are equal.",
 )
 def padded(answer, case):
-    _check_spans(answer, case, case.pick(3, 1, 5))
+    for n, m in case.pick(((2, 3), (2, 0)), ((1, 4), (3, 0)), ((4, 2), (1, 1))):
+        _check_spans(answer, case, case.pick(3, 1, 5), n, m)
 
 
 # --------------------------------------------------------------------------------------------------------------------
-pad_batch = FILE.exercise("pad_batch", "Put sequences of different length into one batch, with a mask.", 2, 10)
+pad_batch = FILE.exercise("pad_batch", "Put sequences of different length into one batch, with a mask.", 2, 10, 2)
+BATCH = ("input_ids", "attention_mask")
 
 
 def _padded(rows, pad):
@@ -132,26 +139,24 @@ def _padded(rows, pad):
     "pad_batch([[5], [6, 7]], 0)[0] = [[5, 0], [6, 7]].",
 )
 def ids(answer, case):
-    rows = case.pick([[5, 6, 7], [8], [9, 3]], [[4], [5, 6, 7, 8]], [[2, 3], [4, 5, 6], [7]])
-    returned = answer([list(row) for row in rows], PAD)
-    answer.holds(
-        isinstance(returned, tuple) and len(returned) == 2,
-        "a tuple (input_ids, attention_mask)",
-        {"Return two arrays.": True},
+    rows, pad = case.pick(
+        ([[5, 6, 7], [8], [9, 3]], 0), ([[4], [5, 6, 7, 8]], 1), ([[2, 3], [4, 5, 6], [7], [8, 9, 1]], 9)
     )
-    right, shortest = _padded(rows, PAD), min(map(len, rows))
-    wrong = {
-        "The padding stands on the left; BERT is padded on the right.": np.array(
-            [[PAD] * (right.shape[1] - len(row)) + row for row in rows]
-        ),
-        "Rows were cut to the shortest one; pad to the longest.": np.array([row[:shortest] for row in rows]),
-        "Rows are padded with 1 instead of the pad id.": _padded(rows, 1),
-    }
-    got = returned[0]
-    answer.holds(
-        np.array_equal(got, right),
-        f"input_ids {right.tolist()}",
-        {name: np.array_equal(got, value) for name, value in wrong.items()},
+    right, shortest = _padded(rows, pad), min(map(len, rows))
+    width = right.shape[1]
+    answer.part(
+        answer.parts(rows, pad, names=BATCH)[0],
+        right,
+        "input_ids",
+        {
+            "The padding stands on the left; BERT is padded on the right.": [
+                [pad] * (width - len(row)) + row for row in rows
+            ],
+            "Rows were cut to the shortest one; pad to the longest.": [row[:shortest] for row in rows],
+            "Rows are padded with 1 instead of the pad id.": _padded(rows, 1),
+            "Rows are padded with 0; the pad id is an argument, and some models have another one.": _padded(rows, 0),
+            "Every row got one token more: pad to the longest row.": np.c_[right, [pad] * len(rows)],
+        },
     )
 
 
@@ -162,27 +167,30 @@ def ids(answer, case):
     "Count the tokens of each row. Do not look for the pad id: a row may contain it.",
 )
 def mask(answer, case):
-    rows = case.pick([[5, 0, 7], [8]], [[0], [5, 6]], [[3, 4], [0, 0, 1]])
-    got = answer([list(row) for row in rows], PAD)[1]
-    width = max(map(len, rows))
-    right = np.array([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-    answer.holds(
-        np.array_equal(np.asarray(got, dtype=float), right),
-        f"attention_mask {right.tolist()}",
-        {
-            "The mask was made by looking for the pad id, but a row contains that id. Use the lengths.": np.array_equal(
-                got, (_padded(rows, PAD) != PAD).astype(int)
-            ),
-            "1 and 0 are exchanged: 1 means a real token.": np.array_equal(got, 1 - right),
-            "The mask is 1 everywhere: padding needs 0.": bool(np.all(np.asarray(got) == 1)),
-            "The mask holds the ids. It must hold 1 and 0.": np.array_equal(got, _padded(rows, PAD)),
-        },
-    )
+    for rows, pad in case.pick(
+        (([[5, 0, 7], [8]], 0), ([[5, 3], [3, 4, 3]], 3)),
+        (([[0], [5, 6]], 0), ([[], [7, 7, 1]], 7)),
+        (([[3, 4], [0, 0, 1]], 0), ([[2, 2], [2, 6]], 2)),
+    ):
+        width = max(map(len, rows))
+        right = np.array([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+        seen = (_padded(rows, pad) != pad).astype(int)
+        answer.part(
+            answer.parts(rows, pad, names=BATCH)[1],
+            right,
+            "attention_mask",
+            {
+                "The mask was made by looking for the pad id, but a row contains that id. Use the lengths.": seen,
+                "1 and 0 are exchanged: 1 means a real token.": 1 - right,
+                "The mask is 1 everywhere: padding needs 0.": np.ones_like(right),
+                "The mask holds the ids. It must hold 1 and 0.": _padded(rows, pad),
+            },
+        )
 
 
 # --------------------------------------------------------------------------------------------------------------------
 score_by_hand = FILE.exercise(
-    "score_by_hand", "From the last layer's vectors to the score, with pooler and classifier.", 2, 20
+    "score_by_hand", "From the last layer's vectors to the score, with pooler and classifier.", 2, 20, 3
 )
 
 
@@ -195,6 +203,9 @@ def _wrong_scores(hf, hidden) -> dict:
     right = head(hidden[:, 0])
     return {
         "The tanh between pooler and classifier is missing.": hf.classifier(hf.bert.pooler.dense(hidden[:, 0]))[..., 0],
+        "The biases are missing: call hf.bert.pooler.dense and hf.classifier, or add their `.bias`.": (
+            torch.tanh(hidden[:, 0] @ hf.bert.pooler.dense.weight.T) @ hf.classifier.weight.T
+        )[:, 0],
         "The pooler is missing.": hf.classifier(hidden[:, 0])[..., 0],
         "The vectors were averaged over positions; BERT's score reads position 0 alone.": head(hidden.mean(dim=1)),
         "This is the last position, not [CLS].": head(hidden[:, -1]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from semanticbm.grading.answer import FLOAT32, as_array
 from semanticbm.grading.registry import ExerciseFile
 
 FILE = ExerciseFile(3)
@@ -11,11 +12,11 @@ FILE = ExerciseFile(3)
 
 def _settings(case) -> tuple[float, float, float]:
     """k1, b, avgdl."""
-    return case.pick((1.2, 0.75, 80.0), (0.9, 0.4, 30.0), (2.0, 0.6, 150.0))
+    return case.pick((1.2, 0.75, 80.0), (0.9137, 0.4128, 30.0), (2.0456, 0.95123, 9.5))
 
 
 # --------------------------------------------------------------------------------------------------------------------
-match_share = FILE.exercise("match_share", "The share of attention that falls on the copies of a word.", 1, 10)
+match_share = FILE.exercise("match_share", "The share of attention that falls on the copies of a word.", 1, 10, 2)
 
 
 def _share_mistakes(tf, length, beta, sink) -> dict:
@@ -61,7 +62,7 @@ def value(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-logits_for = FILE.exercise("logits_for", "From BM25's k1 and b to the two logits of an attention head.", 3, 20)
+logits_for = FILE.exercise("logits_for", "From BM25's k1 and b to the two logits of an attention head.", 3, 20, 3)
 
 
 @logits_for.check(
@@ -72,18 +73,19 @@ logits_for = FILE.exercise("logits_for", "From BM25's k1 and b to the two logits
 )
 def beta(answer, case):
     k1, b, avgdl = _settings(case)
-    got = float(answer.array(k1, b, avgdl, shape=(2,))[0])
-    wrong = {
-        "The 1 inside the logarithm is missing.": np.log(avgdl / (k1 * b)),
-        "This is the weight of a copy; the logit is its logarithm.": 1 + avgdl / (k1 * b),
-        "b is missing in beta.": np.log(1 + avgdl / k1),
-        "k1 is missing in beta.": np.log(1 + avgdl / b),
-        "k1 and b are multiplied by avgdl instead of dividing it.": np.log(1 + avgdl * k1 * b),
-        "The two logits stand in the wrong order: beta comes first.": np.log(avgdl * (1 - b) / b),
-    }
-    right = np.log1p(avgdl / (k1 * b))
-    answer.holds(
-        abs(got - right) < 1e-9, f"beta = {right:.6f}", {text: np.isclose(got, one) for text, one in wrong.items()}
+    got = answer.parts(k1, b, avgdl, names=("beta", "sink"))[0]
+    answer.part(
+        got,
+        np.log1p(avgdl / (k1 * b)),
+        "beta",
+        {
+            "The 1 inside the logarithm is missing.": np.log(avgdl / (k1 * b)),
+            "This is the weight of a copy; the logit is its logarithm.": 1 + avgdl / (k1 * b),
+            "b is missing in beta.": np.log(1 + avgdl / k1),
+            "k1 is missing in beta.": np.log(1 + avgdl / b),
+            "k1 and b are multiplied by avgdl instead of dividing it.": np.log(1 + avgdl * k1 * b),
+            "The two logits stand in the wrong order: beta comes first.": np.log(avgdl * (1 - b) / b),
+        },
     )
 
 
@@ -95,18 +97,20 @@ def beta(answer, case):
 )
 def sink(answer, case):
     k1, b, avgdl = _settings(case)
-    got = float(answer.array(k1, b, avgdl, shape=(2,))[1])
-    wrong = {
-        "The fraction is upside down: a small b needs a heavy sink.": np.log(avgdl * b / (1 - b)),
-        "avgdl is missing in the sink.": np.log((1 - b) / b),
-        "This is the weight of the sink; the logit is its logarithm.": avgdl * (1 - b) / b,
-        "1 - b is missing above the line.": np.log(avgdl / b),
-        "The sink does not depend on k1.": np.log(avgdl * (1 - b) / (k1 * b)),
-        "b is missing below the line.": np.log(avgdl * (1 - b)),
-    }
-    right = np.log(avgdl * (1 - b) / b)
-    answer.holds(
-        abs(got - right) < 1e-9, f"sink = {right:.6f}", {text: np.isclose(got, one) for text, one in wrong.items()}
+    got = answer.parts(k1, b, avgdl, names=("beta", "sink"))[1]
+    answer.part(
+        got,
+        np.log(avgdl * (1 - b) / b),
+        "sink",
+        {
+            "The fraction is upside down: a small b needs a heavy sink.": np.log(avgdl * b / (1 - b)),
+            "avgdl is missing in the sink.": np.log((1 - b) / b),
+            "This is the weight of the sink; the logit is its logarithm.": avgdl * (1 - b) / b,
+            "1 - b is missing above the line.": np.log(avgdl / b),
+            "The sink does not depend on k1.": np.log(avgdl * (1 - b) / (k1 * b)),
+            "b is missing below the line.": np.log(avgdl * (1 - b)),
+            "The sink's logit may be below 0: keep its sign.": np.abs(np.log(avgdl * (1 - b) / b)),
+        },
     )
 
 
@@ -118,25 +122,28 @@ def sink(answer, case):
 )
 def b_is_one(answer, case):
     k1, _, avgdl = _settings(case)
-    with np.errstate(divide="ignore"):
-        got = answer.array(k1, 1.0, avgdl, shape=(2,))
-    answer.holds(
-        got[1] == -np.inf and np.isfinite(got[0]),
-        "a finite beta, and -inf for the sink",
+    beta, sink = answer.parts(k1, 1.0, avgdl, names=("beta", "sink"))
+    answer.part(
+        sink,
+        -np.inf,
+        "sink",
         {
-            "A logit of 0 still has weight e^0 = 1. The sink must weigh nothing.": got[1] == 0,
-            "A finite logit still has some weight. The sink must weigh nothing.": bool(np.isfinite(got[1])),
-            "The sign is wrong: an infinite logit takes all attention.": got[1] == np.inf,
+            "A logit of 0 still has weight e^0 = 1. The sink must weigh nothing.": 0,
+            "The sign is wrong: an infinite logit takes all attention.": np.inf,
+            "This is the formula for b below 1; at b = 1 the logarithm of 0 is minus infinity.": np.nan,
         },
     )
+    answer.part(beta, np.log1p(avgdl / k1), "beta")
 
 
 # --------------------------------------------------------------------------------------------------------------------
-read_k1_b = FILE.exercise("read_k1_b", "The way back: from two logits to the k1 and b that a head behaves like.", 2, 15)
+read_k1_b = FILE.exercise(
+    "read_k1_b", "The way back: from two logits to the k1 and b that a head behaves like.", 2, 15, 2
+)
 
 
 def _logits(case):
-    k1, b, avgdl = _settings(case)
+    k1, b, avgdl = case.pick((1.2345, 0.6789, 80.0), (0.9137, 0.4128, 30.0), (2.0456, 0.95123, 9.5))
     return np.log1p(avgdl / (k1 * b)), np.log(avgdl * (1 - b) / b), avgdl, k1, b
 
 
@@ -148,15 +155,16 @@ def _logits(case):
 )
 def reads_b(answer, case):
     beta, sink, avgdl, _, right = _logits(case)
-    got = float(answer.array(beta, sink, avgdl, shape=(2,))[1])
-    answer.holds(
-        abs(got - right) < 1e-9,
-        f"b = {right}",
+    got = answer.parts(beta, sink, avgdl, names=("k1", "b"))[1]
+    answer.part(
+        got,
+        right,
+        "b",
         {
-            "This is 1 - b: the document's part goes above the line.": np.isclose(got, 1 - right),
-            "s was not exponentiated.": np.isclose(got, avgdl / (avgdl + sink)),
-            "This comes from beta; b is read off the sink.": np.isclose(got, avgdl / (avgdl + np.exp(beta))),
-            "k1 and b stand in the wrong order: return (k1, b).": np.isclose(got, avgdl / (right * np.expm1(beta))),
+            "This is 1 - b: the document's part goes above the line.": 1 - right,
+            "s was not exponentiated.": avgdl / (avgdl + sink),
+            "This comes from beta; b is read off the sink.": avgdl / (avgdl + np.exp(beta)),
+            "k1 and b stand in the wrong order: return (k1, b).": avgdl / (right * np.expm1(beta)),
         },
     )
 
@@ -169,23 +177,24 @@ def reads_b(answer, case):
 )
 def reads_k1(answer, case):
     beta, sink, avgdl, right, b = _logits(case)
-    got = float(answer.array(beta, sink, avgdl, shape=(2,))[0])
-    answer.holds(
-        abs(got - right) < 1e-9,
-        f"k1 = {right}",
+    got = answer.parts(beta, sink, avgdl, names=("k1", "b"))[0]
+    answer.part(
+        got,
+        right,
+        "k1",
         {
-            "The 1 is missing: it is e^beta - 1.": np.isclose(got, avgdl / (b * np.exp(beta))),
-            "b is missing below the line.": np.isclose(got, right * b),
-            "beta was not exponentiated.": np.isclose(got, avgdl / (b * beta))
-            or np.isclose(got, avgdl / (b * (beta - 1))),
-            "The fraction is upside down.": np.isclose(got, 1 / right),
+            "The 1 is missing: it is e^beta - 1.": avgdl / (b * np.exp(beta)),
+            "b is missing below the line.": right * b,
+            "beta was not exponentiated.": avgdl / (b * beta),
+            "beta was not exponentiated: e^beta - 1, not beta - 1.": avgdl / (b * (beta - 1)),
+            "The fraction is upside down.": 1 / right,
         },
     )
 
 
 # --------------------------------------------------------------------------------------------------------------------
 attention_row = FILE.exercise(
-    "attention_row", "One row of an attention head that computes BM25 with a given k1 and b.", 3, 30
+    "attention_row", "One row of an attention head that computes BM25 with a given k1 and b.", 3, 30, 4
 )
 
 
@@ -200,6 +209,12 @@ def _document(case) -> tuple[int, list[int]]:
     return document[2], document
 
 
+def _documents(case) -> list[tuple[int, list[int]]]:
+    """(query id, document): some copies, no copy, nothing but copies."""
+    query_id, document = _document(case)
+    return [(query_id, document), (99, document[:4]), case.pick((6, [6, 6]), (0, [0, 3, 0]), (8, [8]))]
+
+
 @attention_row.check(
     1,
     "A row of attention adds up to 1.",
@@ -209,16 +224,15 @@ def _document(case) -> tuple[int, list[int]]:
 def is_a_distribution(answer, case):
     query_id, document = _document(case)
     k1, b, avgdl = _settings(case)
-    row = answer(query_id, list(document), k1, b, avgdl)
-    size = np.size(np.asarray(row)) if row is not None else 0
+    row = as_array(answer(query_id, document, k1, b, avgdl))
+    size = 0 if row is None else row.size
     answer.holds(
-        size == len(document) + 1,
+        size == len(document) + 1 and row.ndim == 1,
         f"{len(document) + 1} numbers",
         {"The sink is missing: it comes first.": size == len(document), "The function returned nothing.": size == 0},
     )
-    row = np.asarray(row, dtype=float)
     answer.holds(
-        bool((row >= 0).all()) and abs(row.sum() - 1) < 1e-6,
+        bool((row >= 0).all()) and abs(row.sum() - 1) < FLOAT32,
         "numbers from 0 to 1 that add up to 1",
         {
             "These are logits: take the softmax.": bool((row == 0).any() or (row < 0).any()),
@@ -234,28 +248,40 @@ def is_a_distribution(answer, case):
     "With k1 = 1.2, b = 0.75, avgdl = 80, a copy weighs 89.9, another word 1, the sink 26.7.",
 )
 def is_bm25(answer, case):
-    query_id, document = _document(case)
     k1, b, avgdl = _settings(case)
+    _check_row(answer, *_document(case), k1, b, avgdl)
+
+
+@attention_row.check(
+    1,
+    "Two documents at the edge: one without a copy, one with nothing but copies.",
+    "Without a copy the sink still weighs what it weighs, and each word weighs e^0 = 1: the row is not uniform.",
+)
+def edges(answer, case):
+    k1, b, avgdl = _settings(case)
+    for query_id, document in _documents(case)[1:]:
+        _check_row(answer, query_id, document, k1, b, avgdl)
+
+
+def _check_row(answer, query_id, document, k1, b, avgdl) -> None:
     right = _row(query_id, document, k1, b, avgdl)
-    no_sink = np.r_[0, right[1:]] / right[1:].sum()
-    flat = np.exp(np.r_[1 / 1, [float(token == query_id) for token in document]])
-    own = _row(query_id, document, k1, b, float(len(document)))
-    answer.gives(
-        (query_id, list(document), k1, b, avgdl),
-        right,
-        {
-            "The sink stands last: it comes first, like [CLS].": np.r_[right[1:], right[0]],
-            "k1 and b are exchanged.": lambda: _row(query_id, document, b, k1, avgdl),
-            "The sink has no weight; its logit is ln(avgdl (1 - b) / b).": no_sink,
-            "The sink has logit 0, like another word.": lambda: _with_sink(right, 1.0),
-            "The weights do not depend on k1 and b: set the logits from them.": flat / flat.sum(),
-            "avgdl is the mean length of all documents, not the length of this one.": own,
-            "The token itself is compared with the wrong side: others got the logit of a copy.": lambda: _opposite(
-                query_id, document, k1, b, avgdl
-            ),
-        },
-        tolerance=1e-7,
-    )
+    flat = np.exp(np.r_[1.0, [float(token == query_id) for token in document]])
+    mistakes = {
+        "The sink stands last: it comes first, like [CLS].": np.r_[right[1:], right[0]],
+        "k1 and b are exchanged.": _row(query_id, document, b, k1, avgdl),
+        "The sink has no weight; its logit is ln(avgdl (1 - b) / b).": np.r_[0, right[1:]] / right[1:].sum(),
+        "The sink has logit 0, like another word.": _with_sink(right, 1.0),
+        "The row is uniform, but the sink weighs more than a word.": np.full(len(right), 1 / len(right)),
+        "The weights do not depend on k1 and b: set the logits from them.": flat / flat.sum(),
+        "avgdl is the mean length of all documents, not the length of this one.": _row(
+            query_id, document, k1, b, float(len(document))
+        ),
+        "The token itself is compared with the wrong side: others got the logit of a copy.": _opposite(
+            query_id, document, k1, b, avgdl
+        ),
+    }
+    wrong = {name: value for name, value in mistakes.items() if not np.allclose(value, right)}
+    answer.gives((query_id, document, k1, b, avgdl), right, wrong, tolerance=1e-7)
 
 
 def _with_sink(row: np.ndarray, weight: float) -> np.ndarray:
@@ -269,7 +295,7 @@ def _opposite(query_id, document, k1, b, avgdl) -> np.ndarray:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-scoring_head = FILE.exercise("scoring_head", "A second head adds up IDF times soft TF at [CLS].", 3, 20)
+scoring_head = FILE.exercise("scoring_head", "A second head adds up IDF times soft TF at [CLS].", 3, 20, 3)
 
 
 def _scoring_case(case):

@@ -11,7 +11,7 @@ FILE = ExerciseFile(4)
 TOLERANCE = 1e-5  # scores of the random models are of size 1, in float32
 
 # --------------------------------------------------------------------------------------------------------------------
-metric = FILE.exercise("metric", "The share of a score's change that a patch brings about.", 1, 5)
+metric = FILE.exercise("metric", "The share of a score's change that a patch brings about.", 1, 5, 2)
 
 
 def _metric_mistakes(patched, baseline, perturbed) -> dict:
@@ -49,14 +49,14 @@ def ends(answer, case):
 )
 def outside(answer, case):
     for patched, baseline, perturbed in case.pick(
-        ((-3.0, -2.0, 3.0), (5.0, 1.0, -1.0)), ((9.0, 1.0, 3.0), (2.0, 1.0, -3.0)), ((0.0, 2.0, 4.0), (3.0, 2.0, 1.0))
+        ((-3.0, -2.0, 4.0), (5.0, 1.0, -1.0)), ((9.0, 1.0, 4.0), (2.0, 1.0, -6.0)), ((0.0, 2.0, 5.0), (3.0, 2.0, -5.0))
     ):
         right = (patched - baseline) / (perturbed - baseline)
         answer.gives((patched, baseline, perturbed), right, _metric_mistakes(patched, baseline, perturbed))
 
 
 # --------------------------------------------------------------------------------------------------------------------
-query_effect = FILE.exercise("query_effect", "One effect for a query with many documents, without the trap.", 2, 15)
+query_effect = FILE.exercise("query_effect", "One effect for a query with many documents, without the trap.", 2, 15, 2)
 
 
 def _effects(patched, baseline, perturbed) -> dict:
@@ -99,13 +99,33 @@ def equal_changes(answer, case):
 def tiny_change(answer, case):
     full = np.array(case.pick([4.0, 0.001, -1.0], [-0.002, 3.0, -0.5, 2.0], [5.0, 0.01, -2.0]))
     change = np.resize([0.8, 0.3, -0.4, 0.5], len(full))
+    _check_effect(answer, change, full)
+
+
+def _check_effect(answer, change, full) -> None:
     baseline = np.linspace(-1, 2, len(full))
     args = (baseline + change, baseline, baseline + full)
-    answer.gives(args, change.sum() / full.sum(), _effects(*args))
+    right = change.sum() / full.sum()
+    answer.gives(args, right, {name: one for name, one in _effects(*args).items() if abs(one - right) > 1e-3})
+
+
+@query_effect.check(
+    1,
+    "Now the perturbation lowers the scores, and a patch pushes the other way.",
+    "No sign is dropped: neither of the sum above the line nor of the one below.",
+    "query_effect of changes [-1, 0] out of full changes [3, 1] = -1 / 4 = -0.25.",
+)
+def signs(answer, case):
+    full = np.array(case.pick([-4.0, 1.0, -2.0], [-3.0, -1.0], [2.0, -6.0, 0.5, -1.0]))
+    change = np.resize([0.8, 0.3, -0.4, 0.5], len(full))
+    for sign in (1, -1):
+        _check_effect(answer, change, sign * full)
 
 
 # --------------------------------------------------------------------------------------------------------------------
-patch_head = FILE.exercise("patch_head", "Replace one head's output by its value in another run, with nnsight.", 4, 45)
+patch_head = FILE.exercise(
+    "patch_head", "Replace one head's output by its value in another run, with nnsight.", 4, 45, 4
+)
 
 
 def _sliced_output(model, baseline, perturbed, layer, head):
@@ -192,7 +212,7 @@ def batch(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-path_to_score = FILE.exercise("path_to_score", "The direct effect of a head: freeze every other head.", 4, 45)
+path_to_score = FILE.exercise("path_to_score", "The direct effect of a head: freeze every other head.", 4, 45, 4)
 
 
 def _path_mistakes(model, baseline, perturbed, layer, head) -> dict:
@@ -259,7 +279,7 @@ def direct(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-cls_shortcut = FILE.exercise("cls_shortcut", "The same direct effect from the [CLS] position alone.", 4, 30)
+cls_shortcut = FILE.exercise("cls_shortcut", "The same direct effect from the [CLS] position alone.", 4, 30, 4)
 
 
 def _at_cls(case):
@@ -365,7 +385,7 @@ def direct_effect(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-path_to_head = FILE.exercise("path_to_head", "A path from one head into the query, key or value of another.", 5, 60)
+path_to_head = FILE.exercise("path_to_head", "A path from one head into the query, key or value of another.", 5, 60, 5)
 
 
 def _receiver_mistakes(model, baseline, perturbed, sender, receiver, kind) -> dict:

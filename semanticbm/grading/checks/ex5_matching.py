@@ -10,7 +10,7 @@ from semanticbm.grading.registry import ExerciseFile
 FILE = ExerciseFile(5)
 
 # --------------------------------------------------------------------------------------------------------------------
-matching_score = FILE.exercise("matching_score", "A query token's matching score, from raw attention.", 2, 20)
+matching_score = FILE.exercise("matching_score", "A query token's matching score, from raw attention.", 2, 20, 3)
 
 
 def _attention(case, n_layers: int, n_heads: int, query: int, document: int):
@@ -68,12 +68,12 @@ def all_heads(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-mean_curve = FILE.exercise("mean_curve", "A head's response to more copies: documents first, then queries.", 2, 15)
+mean_curve = FILE.exercise("mean_curve", "A head's response to more copies: documents first, then queries.", 2, 15, 2)
 
 
 def _curves(case, sizes, steps):
     rng = case.rng(2)
-    return [np.cumsum(rng.uniform(0, 0.3, (n, steps)), axis=1) for n in sizes]
+    return [np.cumsum(rng.uniform(-0.3, 0.2, (n, steps)), axis=1) for n in sizes]
 
 
 def _curve_mistakes(curves) -> dict:
@@ -123,7 +123,7 @@ def unequal_groups(answer, case):
 
 # --------------------------------------------------------------------------------------------------------------------
 same_token_auc = FILE.exercise(
-    "same_token_auc", "Does a query token prefer its own copies? Measure it by an AUC.", 3, 20
+    "same_token_auc", "Does a query token prefer its own copies? Measure it by an AUC.", 3, 20, 3
 )
 
 
@@ -155,21 +155,30 @@ def _auc_mistakes(attention, ids, query_id) -> dict:
     "np.mean(copies[:, None] > others[None, :]).",
 )
 def no_ties(answer, case):
-    rng = case.rng(3)
-    ids = [7, 3, 7, 4, 5, 9, 7, 8][: case.pick(8, 7, 5)]
+    query_id, rng = case.pick(7, 0, 12), case.rng(3)
+    ids = [query_id, 3, query_id, 4, 5, 9, query_id, 8][: case.pick(8, 7, 5)]
     attention = rng.permutation(np.linspace(0.02, 0.3, len(ids)))
-    right = roc_auc_score(np.array(ids) == 7, attention)
-    wrong = {name: value for name, value in _auc_mistakes(attention, ids, 7).items() if not name.startswith("Ties")}
-    answer.gives((attention, ids, 7), right, wrong)
+    _check_auc(answer, attention, ids, query_id)
+
+
+def _check_auc(answer, attention, ids, query_id) -> None:
+    attention = np.asarray(attention)
+    right = roc_auc_score(np.array(ids) == query_id, attention)
+    mistakes = _auc_mistakes(attention, ids, query_id).items()
+    wrong = {name: value for name, value in mistakes if abs(value - right) > 1e-3}
+    answer.gives((attention, ids, query_id), right, wrong)
 
 
 @same_token_auc.check(
     1, "Some tokens get exactly the same attention.", "A tie is neither won nor lost.", "A tie counts one half."
 )
 def ties(answer, case):
-    ids = case.pick([7, 3, 7, 4, 5], [2, 7, 7, 3], [7, 1, 1, 7, 3, 4])
-    attention = np.array(case.pick([0.2, 0.2, 0.3, 0.1, 0.3], [0.2, 0.2, 0.1, 0.1], [0.1, 0.3, 0.1, 0.3, 0.2, 0.1]))
-    answer.gives((attention, ids, 7), roc_auc_score(np.array(ids) == 7, attention), _auc_mistakes(attention, ids, 7))
+    for ids, attention in case.pick(
+        (([7, 3, 7, 4, 5], [0.2, 0.2, 0.3, 0.1, 0.3]), ([7, 1, 2], [0.2, 0.2, 0.2])),
+        (([2, 7, 7, 3], [0.2, 0.2, 0.1, 0.1]), ([7, 7, 4, 5], [0.25] * 4)),
+        (([7, 1, 1, 7, 3, 4], [0.1, 0.3, 0.1, 0.3, 0.2, 0.1]), ([5, 7], [0.5, 0.5])),
+    ):
+        _check_auc(answer, attention, ids, 7)
 
 
 @same_token_auc.check(
@@ -179,32 +188,27 @@ def ties(answer, case):
     "Return NaN: such a row says nothing and must not enter a mean as 0 or 0.5.",
 )
 def nothing_to_compare(answer, case):
-    for ids in ([1, 2, 3], [7, 7]):
+    for ids in ([1, 2, 3], [7, 7], [7], [4]):
         got = answer(np.linspace(0.1, 0.3, len(ids)), ids, 7)
-        value = np.asarray(np.nan if got is None else got, dtype=float)
-        answer.holds(
-            got is not None and value.shape == () and bool(np.isnan(value)),
-            "NaN",
+        answer.part(
+            got,
+            np.nan,
+            "",
             {
-                "0 would count as a head that avoids its copies.": got is not None and value.shape == () and value == 0,
-                "0.5 would count as chance, but nothing was measured.": got is not None
-                and value.shape == ()
-                and value == 0.5,
-                "1 would count as a perfect head, but nothing was measured.": got is not None
-                and value.shape == ()
-                and value == 1,
-                "Return float('nan'), so that np.nanmean can leave it out.": got is None,
+                "0 would count as a head that avoids its copies.": 0,
+                "0.5 would count as chance, but nothing was measured.": 0.5,
+                "1 would count as a perfect head, but nothing was measured.": 1,
             },
         )
 
 
 # --------------------------------------------------------------------------------------------------------------------
-choose_heads = FILE.exercise("choose_heads", "Apply a rule that was fixed in advance: which heads match?", 2, 15)
+choose_heads = FILE.exercise("choose_heads", "Apply a rule that was fixed in advance: which heads match?", 2, 15, 2)
 
 
 def _tables(case):
     rng = case.rng(5)
-    shape = case.pick((3, 2), (2, 4), (4, 3))
+    shape = case.pick((3, 2), (2, 4), (12, 3))
     rise = rng.permutation(np.linspace(-0.1, 0.6, shape[0] * shape[1])).reshape(shape)
     low, auc = rise - 0.08, np.full(shape, 0.97)
     return rise, low, auc
@@ -228,22 +232,21 @@ def _choose(rise, low, auc, min_rise, min_auc, by=None):
 )
 def by_rise(answer, case):
     rise, low, auc = _tables(case)
-    args = (rise, low, auc, 0.2, 0.9)
+    args = (rise, low, auc, *case.pick((0.2, 0.9), (0.1, 0.8), (0.33, 0.7)))
     right = _choose(*args)
-    got = answer(*args)
+    got = answer.sequence(*args, of="a list of names")
     other = [name.split(".")[1] + "." + name.split(".")[0] for name in right]
     from_one = [f"{int(name.split('.')[0]) + 1}.{int(name.split('.')[1]) + 1}" for name in right]
     answer.holds(
-        list(got or []) == right,
+        got == right,
         str(right),
         {
-            "The heads stand in the order of layers; the strongest rise comes first.": list(got or [])
+            "The heads stand in the order of layers; the strongest rise comes first.": got
             == _choose(*args, by=np.arange(rise.size).reshape(rise.shape)),
-            "The weakest rise comes first; turn the order around.": list(got or []) == right[::-1],
-            "Layer and head are exchanged.": list(got or []) == other,
-            "Layers and heads count from 0.": list(got or []) == from_one,
-            'Return the names, such as "2.1", not pairs of numbers.': bool(len(got or []))
-            and not isinstance(got[0], str),
+            "The weakest rise comes first; turn the order around.": got == right[::-1],
+            "Layer and head are exchanged.": got == other,
+            "Layers and heads count from 0.": got == from_one,
+            'Return the names, such as "2.1", not pairs of numbers.': bool(got) and not isinstance(got[0], str),
         },
     )
 
@@ -258,36 +261,57 @@ def all_conditions(answer, case):
     rise, low, auc = _tables(case)
     order = [np.unravel_index(place, rise.shape) for place in np.argsort(-rise, axis=None)]
     low[order[0]], auc[order[1]] = -0.01, 0.6
-    args = (rise, low, auc, 0.2, 0.9)
-    right, got = _choose(*args), list(answer(*args) or [])
+    _check_conditions(answer, rise, low, auc, 0.2, 0.9)
+
+
+def _check_conditions(answer, rise, low, auc, min_rise, min_auc) -> None:
+    right = _choose(rise, low, auc, min_rise, min_auc)
+    got = answer.sequence(rise, low, auc, min_rise, min_auc, of="a list of names")
     ones = np.ones_like(rise)
-    union = [
-        name
-        for name in _choose(rise, ones, ones, -9, -9)
-        if name in _choose(*args) or name in _choose(rise, ones, auc, -9, 0.9)
-    ]
+    any_rise = rise.min()
     answer.holds(
         got == right,
         str(right),
         {
             "A head whose interval contains 0 was chosen: its rise may be chance.": got
-            == _choose(rise, ones, auc, 0.2, 0.9),
+            == _choose(rise, ones, auc, min_rise, min_auc),
             "A head with a low AUC was chosen: it does not look at its copies.": got
-            == _choose(rise, low, ones, 0.2, 0.9),
-            "Only the rise was tested; all three conditions must hold.": got == _choose(rise, ones, ones, 0.2, 0.9),
-            "The rise itself was not tested.": got == _choose(rise, low, auc, -9, 0.9),
-            "One condition was enough for a head to be chosen; all three must hold.": got == union
-            or len(got) > len(right),
+            == _choose(rise, low, ones, min_rise, min_auc),
+            "Only the rise was tested; all three conditions must hold.": got
+            == _choose(rise, ones, ones, min_rise, min_auc),
+            "The rise itself was not tested.": got == _choose(rise, low, auc, any_rise, min_auc),
+            "One condition was enough for a head to be chosen; all three must hold.": len(got) > len(right),
+            "A value that equals a limit is enough for rise and auc (>=), but not for low (> 0).": len(got)
+            < len(right),
         },
     )
 
 
+@choose_heads.check(
+    1,
+    "Now some values equal their limit, and other limits are asked for.",
+    "rise and auc may equal their limits; low must be above 0.",
+    "rise >= min_rise, low > 0, auc >= min_auc, with the limits that were given.",
+)
+def limits(answer, case):
+    rise, low, auc = _tables(case)
+    order = [np.unravel_index(place, rise.shape) for place in np.argsort(-rise, axis=None)]
+    min_rise, min_auc = float(rise[order[3]]), case.pick(0.95, 0.5, 0.75)
+    low[:] = 0.01
+    auc[order[1]], low[order[2]] = min_auc, 0.0
+    _check_conditions(answer, rise, low, auc, min_rise, min_auc)
+    _check_conditions(answer, rise, low, auc, float(rise.max()) + 1, min_auc)
+
+
 # --------------------------------------------------------------------------------------------------------------------
-tfc1_pair = FILE.exercise("tfc1_pair", "Two documents that differ in one thing: one more query term.", 2, 15)
+tfc1_pair = FILE.exercise("tfc1_pair", "Two documents that differ in one thing: one more query term.", 2, 15, 2)
+
+
+DOCUMENTS = ("baseline", "perturbed")
 
 
 def _pair(case):
-    return case.pick(([11, 12, 13], [21], 99), ([11, 12], [21, 22], 50), ([11, 12, 13, 14], [21, 22, 23], 60))
+    return case.pick(([11, 12, 13], [21], 99), ([11, 12, 50], [21, 22], 50), ([11, 12, 13, 0], [21, 22, 23], 0))
 
 
 @tfc1_pair.check(
@@ -298,17 +322,15 @@ def _pair(case):
 )
 def perturbed(answer, case):
     document, term, filler = _pair(case)
-    got = answer(list(document), list(term), filler)
-    answer.holds(isinstance(got, (tuple, list)) and len(got) == 2, "(baseline, perturbed)", {"Return two lists.": True})
-    second, right = list(got[1]), document + term
-    answer.holds(
-        second == right,
-        f"perturbed {right}",
+    answer.part(
+        answer.parts(document, term, filler, names=DOCUMENTS)[1],
+        document + term,
+        "perturbed",
         {
-            "The term stands at the start; append it at the end.": second == term + document,
-            "The order is (baseline, perturbed).": list(got[0]) == right,
-            "Only the first piece of the term was appended.": second == document + term[:1],
-            "The term replaces the last tokens; append it.": second == document[: -len(term)] + term,
+            "The term stands at the start; append it at the end.": term + document,
+            "The order is (baseline, perturbed).": [*document, *[filler] * len(term)],
+            "Only the first piece of the term was appended.": document + term[:1],
+            "The term replaces the last tokens; append it.": document[: -len(term)] + term,
         },
     )
 
@@ -323,17 +345,18 @@ def baseline(answer, case):
     document, term, filler = _pair(case)
     document = document + case.pick([21], [22], [23])
     term = term if len(term) > 1 else [21, 22]
-    got, right = list(answer(list(document), list(term), filler)[0]), document + [filler] * len(term)
-    answer.holds(
-        got == right,
-        f"baseline {right}",
+    fillers = [filler] * len(term)
+    answer.part(
+        answer.parts(document, term, filler, names=DOCUMENTS)[0],
+        document + fillers,
+        "baseline",
         {
-            "The baseline is shorter than the perturbed document: pad it with fillers.": got == document,
-            "There is one filler, but the term has several pieces.": got == document + [filler],
-            "The fillers stand at the start; they take the place of the term, at the end.": got
-            == [filler] * len(term) + document,
-            "Occurrences of the term in the document were replaced; leave the document as it is.": got != right
-            and len(got) == len(right)
-            and got[: len(document)] != document,
+            "The baseline is shorter than the perturbed document: pad it with fillers.": document,
+            "There is one filler, but the term has several pieces.": document + [filler],
+            "The fillers stand at the start; they take the place of the term, at the end.": fillers + document,
+            "Occurrences of the term in the document were replaced; leave the document as it is.": [
+                filler if token in term else token for token in document
+            ]
+            + fillers,
         },
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg, stats
 
+from semanticbm.grading.answer import FLOAT32, as_array, distance
 from semanticbm.grading.registry import ExerciseFile
 
 FILE = ExerciseFile(6)
 
 # --------------------------------------------------------------------------------------------------------------------
-u0 = FILE.exercise("u0", "The strongest pattern of the embedding matrix, with a fixed sign.", 2, 20)
+u0 = FILE.exercise("u0", "The strongest pattern of the embedding matrix, with a fixed sign.", 2, 20, 3)
 
 
 def _matrix(case, number=0) -> np.ndarray:
@@ -37,13 +38,10 @@ def direction(answer, case):
     right, strength, axis = _anchored(matrix)
     u, s, v = linalg.svd(matrix, full_matrices=False)
     centred = linalg.svd(matrix - matrix.mean(0), full_matrices=False)[0][:, 0]
-    got = answer(matrix.copy())
-    value = np.asarray(np.nan if got is None else got, dtype=float)
+    value = as_array(answer(matrix))
 
     def same(other):
-        return value.shape == other.shape and bool(
-            np.allclose(value, other, atol=1e-6) or np.allclose(value, -other, atol=1e-6)
-        )
+        return min(distance(value, other), distance(value, -other)) <= 1
 
     answer.holds(
         same(right),
@@ -75,7 +73,7 @@ def sign(answer, case):
         turned = raw if raw.sum() > 0 else -raw
         first = raw if raw[0] > 0 else -raw
         answer.holds(
-            np.allclose(got, right, atol=1e-6),
+            distance(got, right) <= 1,
             f"{right[0]:.6g} at [0]; yours is {got[0]:.6g}",
             {
                 "The sign is the other way round: sum(v0) must be above 0.": np.allclose(got, -right, atol=1e-6),
@@ -88,19 +86,25 @@ def sign(answer, case):
 
 # --------------------------------------------------------------------------------------------------------------------
 u0_idf_correlation = FILE.exercise(
-    "u0_idf_correlation", "Does U0 fall with IDF? Correlate over the right words.", 2, 15
+    "u0_idf_correlation", "Does U0 fall with IDF? Correlate over the right words.", 2, 15, 2
 )
 
 
+WORDS = ["river", "bank", "money", "water", "loan", "tree", "stone", "fish", "boat", "salt", "paper", "lamp"]
+
+
 def _words(case, missing: bool):
+    """Values, vocabulary and IDF. All words are alphabetic, so a filter for whole words keeps them."""
     rng, n = case.rng(6), case.pick(9, 12, 7)
-    vocabulary = {f"w{number}": int(place) for number, place in enumerate(rng.permutation(n) + 3)}
+    vocabulary = {word: int(place) for word, place in zip(WORDS, rng.permutation(n) + 3, strict=False)}
     values = rng.normal(size=n + 3)
-    idf = {word: 5 - 2 * values[place] ** 3 + rng.normal() for word, place in vocabulary.items()}
+    sign = case.pick(-1, -1, 1)  # a correlation above 0 is possible, too
+    idf = {word: 5 + sign * 2 * values[place] ** 3 + rng.normal() for word, place in vocabulary.items()}
     if missing:
-        for number in (1, 4):
-            del idf[f"w{number}"]
-        vocabulary |= {"##w2": 0, "##w5": 1, "[CLS]": 2}
+        for word in (WORDS[1], WORDS[4]):
+            del idf[word]
+        vocabulary |= {f"##{WORDS[2]}": 0, f"##{WORDS[5]}": 1, "[CLS]": 2}
+        idf = {"absent": 9.5} | idf | {"missing": 0.5}
     return values, vocabulary, idf
 
 
@@ -155,7 +159,7 @@ def missing_words(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-edit_u0 = FILE.exercise("edit_u0", "Move chosen words along v0, in units of the spread of U0.", 3, 20)
+edit_u0 = FILE.exercise("edit_u0", "Move chosen words along v0, in units of the spread of U0.", 3, 20, 3)
 
 
 def _edit_case(case):
@@ -180,7 +184,7 @@ def other_rows(answer, case):
     got = answer.array(matrix, u, s0, v, ids, s, shape=matrix.shape)
     answer.leaves(0, "matrix")
     others = np.setdiff1d(np.arange(len(matrix)), ids)
-    changed = ~np.isclose(got, matrix).all(axis=1)
+    changed = ~np.isclose(got, matrix, rtol=FLOAT32, atol=FLOAT32).all(axis=1)
     answer.holds(
         not changed[others].any(),
         "the rows of all other words as they were",
@@ -208,6 +212,9 @@ def edited_rows(answer, case):
         (matrix, u, s0, v, ids, s),
         matrix + s * np.outer(np.isin(np.arange(len(u)), ids), unit),
         {
+            "This is the sample's spread (ddof=1); std(U0) is the population's, np.std.": _rows(
+                matrix, ids, s * u.std(ddof=1) * s0 * v
+            ),
             "S0 is missing: a change of U0 moves the vector by S0 times as much.": _rows(matrix, ids, s * u.std() * v),
             "The unit is missing: s counts standard deviations of U0.": _rows(matrix, ids, s * s0 * v),
             "The sign is the other way round: s above 0 raises U0.": _rows(matrix, ids, -s * unit),
@@ -223,14 +230,19 @@ def edited_rows(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-random_edit = FILE.exercise("random_edit", "The control: the same push along a random direction.", 3, 20)
+random_edit = FILE.exercise("random_edit", "The control: the same push along a random direction.", 3, 20, 2)
 
 
 def _pushes(answer, case, seed: int):
     matrix, u, s0, _, ids, s = _edit_case(case)
     ids = [*ids, 5]
     got = answer.array(matrix, u, s0, ids, s, np.random.default_rng(seed), shape=matrix.shape)
+    answer.leaves(0, "matrix")
     return got - matrix, ids, abs(s) * u.std() * s0
+
+
+def _close(value, other) -> bool:
+    return bool(np.allclose(value, other, rtol=FLOAT32, atol=FLOAT32))
 
 
 @random_edit.check(
@@ -245,13 +257,16 @@ def same_length(answer, case):
     _, u, s0, _, _, s = _edit_case(case)
     others = np.delete(lengths, ids)
     answer.holds(
-        np.allclose(lengths[ids], right) and np.allclose(others, 0),
+        _close(lengths[ids], right) and _close(others, 0),
         f"pushes of length {right:.6g} at the rows {ids}, none elsewhere",
         {
-            "Other words were moved, too.": not np.allclose(others, 0),
-            "S0 is missing in the length.": np.allclose(lengths[ids], right / s0),
-            "std(U0) is missing in the length.": np.allclose(lengths[ids], abs(s) * s0),
-            "Nothing was moved.": np.allclose(lengths, 0),
+            "Other words were moved, too.": not _close(others, 0),
+            "This is the sample's spread (ddof=1); std(U0) is the population's, np.std.": _close(
+                lengths[ids], right * u.std(ddof=1) / u.std()
+            ),
+            "S0 is missing in the length.": _close(lengths[ids], right / s0),
+            "std(U0) is missing in the length.": _close(lengths[ids], abs(s) * s0),
+            "Nothing was moved.": _close(lengths, 0),
             f"The direction must have length 1. Your pushes have length {lengths[ids][0]:.6g}.": True,
         },
     )
@@ -266,26 +281,52 @@ def same_length(answer, case):
 def one_direction(answer, case):
     first, ids, length = _pushes(answer, case, 1)
     answer.holds(
-        np.allclose(first[ids], first[ids[0]]),
+        _close(first[ids], first[ids[0]]),
         "the same push for every word of token_ids",
         {"Each word has a direction of its own. Draw once.": True},
     )
     again, other = _pushes(answer, case, 1)[0], _pushes(answer, case, 2)[0]
     answer.holds(
-        np.allclose(first, again),
+        _close(first, again),
         "the same push when rng has the same seed",
         {"The same seed gave another direction: draw from `rng`, not from np.random.": True},
     )
     answer.holds(
-        not np.allclose(first, other),
+        not _close(first, other),
         "another direction when rng has another seed",
         {"Two seeds gave one direction: draw from `rng`, and do not use v0 or a fixed seed.": True},
     )
 
 
+@random_edit.check(
+    1,
+    "Draw a few hundred directions. Does each side of the space come up as often as any other?",
+    "All directions must be equally likely. Numbers of one sign, or along one axis, or from a box are not.",
+    "A vector of independent normal numbers with mean 0 points anywhere: rng.normal(size=d), divided by its length.",
+)
+def every_direction(answer, case):
+    rng, d = case.rng(21), 16
+    matrix, u = rng.normal(size=(3, d)), np.array([0.6, 0.0, -0.8])
+    edited = [answer.array(matrix, u, 2.0, [1], 1.0, np.random.default_rng(seed), shape=(3, d)) for seed in range(300)]
+    found = np.array([one[1] for one in edited]) - matrix[1]
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    centre, spread = np.linalg.norm(found.mean(0)), d * np.linalg.eigvalsh(found.T @ found / len(found)).max()
+    tails = d**2 * (found**4).mean()  # 3 d / (d + 2) = 2.67 if all directions are equally likely
+    answer.holds(
+        centre < 0.3 and spread < 2 and 2.2 < tails < 3.2,
+        "directions to all sides",
+        {
+            "Your directions point to one side: the numbers need mean 0, as rng.normal(size=d) has.": centre >= 0.3,
+            "Your directions lie along the axes: every number of the direction must be drawn.": tails >= 3.2,
+            "Some axes get more of the push than others: all numbers need the same spread.": spread >= 2,
+            "Your directions favour the corners of a box: draw normal numbers, not uniform ones.": tails <= 2.2,
+        },
+    )
+
+
 # --------------------------------------------------------------------------------------------------------------------
 partial_correlation = FILE.exercise(
-    "partial_correlation", "Is it the token id? Correlate what a control leaves.", 3, 20
+    "partial_correlation", "Is it the token id? Correlate what a control leaves.", 3, 20, 2
 )
 
 

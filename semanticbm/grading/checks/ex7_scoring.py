@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from scipy import special, stats
 
+from semanticbm.grading.answer import FLOAT32, distance
 from semanticbm.grading.registry import ExerciseFile
 
 FILE = ExerciseFile(7)
 
 # --------------------------------------------------------------------------------------------------------------------
-cls_attention = FILE.exercise("cls_attention", "How much [CLS] looks at each word of the query.", 2, 15)
+cls_attention = FILE.exercise("cls_attention", "How much [CLS] looks at each word of the query.", 2, 15, 2)
 
 
 def _pattern(case, n_heads: int, size: int) -> np.ndarray:
@@ -70,14 +73,15 @@ def many_pieces(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-attention_by_idf = FILE.exercise("attention_by_idf", "Does [CLS] prefer rare words? Rank inside each query.", 2, 15)
+attention_by_idf = FILE.exercise("attention_by_idf", "Does [CLS] prefer rare words? Rank inside each query.", 2, 15, 2)
 
 
 def _queries(case, lengths):
     rng = case.rng(2)
     idf = [rng.uniform(0.5, 9, n) for n in lengths]
+    sign = case.pick(1, -1, 1)
     return [
-        0.1 * values + rng.normal(0, 0.4, len(values)) ** 3 + shift
+        sign * 0.1 * values + rng.normal(0, 0.4, len(values)) ** 3 + shift
         for values, shift in zip(idf, rng.uniform(0, 3, len(lengths)), strict=True)
     ], idf
 
@@ -86,8 +90,25 @@ def _within(attention, idf, statistic=stats.spearmanr) -> np.ndarray:
     return np.array([statistic(a, b).statistic for a, b in zip(attention, idf, strict=True) if len(a) > 1])
 
 
+def _kept(attention, idf) -> list[tuple]:
+    """The queries that count: three words or more, and no side constant."""
+    pairs = zip(attention, idf, strict=True)
+    return [(a, b) for a, b in pairs if len(a) >= 3 and np.ptp(a) > 0 and np.ptp(b) > 0]
+
+
+def _mean_of_longer(long, values) -> float:
+    longer = [value for (a, _), value in zip(long, values, strict=True) if len(a) > 3]
+    return float(np.mean(longer)) if longer else np.nan
+
+
+def _ordinal(long) -> float:
+    """Wrong on purpose: places of a sort instead of ranks, so that ties count as different."""
+    ranks = [[np.argsort(np.argsort(one)) for one in pair] for pair in long]
+    return float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in ranks]))
+
+
 def _rank_mistakes(attention, idf) -> dict:
-    long = [(a, b) for a, b in zip(attention, idf, strict=True) if len(a) >= 3]
+    long = _kept(attention, idf)
     values = _within(*zip(*long, strict=True))
     short = len(attention) - len(long)
     return {
@@ -100,21 +121,27 @@ def _rank_mistakes(attention, idf) -> dict:
         "This is Pearson; ranks (Spearman) are asked for.": _within(*zip(*long, strict=True), stats.pearsonr).mean(),
         "This is the median over queries; take the mean.": np.median(values),
         "Queries that are too short counted as 0; leave them out.": values.sum() / len(attention) if short else np.nan,
-        "Queries of two words were kept. Two points always give 1 or -1: leave them out.": _within(
-            attention, idf
-        ).mean(),
+        "Queries of two words were kept. Two points always give 1 or -1: leave them out.": np.nanmean(
+            _within(attention, idf)
+        ),
+        "Queries of three words were left out; only those of fewer than three are.": _mean_of_longer(long, values),
+        "Equal values need equal ranks, the mean of their places: scipy.stats.rankdata or spearmanr.": _ordinal(long),
         "The sign was lost.": np.abs(values).mean(),
         "This is the sum over queries; take the mean.": values.sum(),
     }
 
 
 def _check_ranks(answer, case, lengths) -> None:
-    attention, idf = _queries(case, lengths)
-    kept = [(a, b) for a, b in zip(attention, idf, strict=True) if len(a) >= 3]
-    right = np.mean([np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1] for a, b in kept])
-    wrong = _rank_mistakes(attention, idf)
-    if len(kept) == len(attention):
-        wrong = {name: value for name, value in wrong.items() if "two words" not in name and "longer" not in name}
+    _check_queries(answer, *_queries(case, lengths))
+
+
+def _check_queries(answer, attention, idf) -> None:
+    ranks = [(stats.rankdata(a), stats.rankdata(b)) for a, b in _kept(attention, idf)]
+    right = np.mean([np.corrcoef(a, b)[0, 1] for a, b in ranks])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mistakes = _rank_mistakes(attention, idf).items()
+    wrong = {name: value for name, value in mistakes if abs(value - right) > 1e-3}
     answer.gives((attention, idf), float(right), wrong)
 
 
@@ -135,11 +162,33 @@ def each_query(answer, case):
     "Leave out queries of fewer than three words.",
 )
 def too_short(answer, case):
-    _check_ranks(answer, case, case.pick((6, 2, 5, 1, 7, 2), (2, 8, 5, 1, 4), (1, 2, 2, 6, 5)))
+    _check_ranks(answer, case, case.pick((6, 2, 3, 5, 1, 7, 2), (2, 8, 3, 5, 1, 4, 3), (1, 2, 3, 2, 6, 3, 5)))
+
+
+@attention_by_idf.check(
+    1,
+    "Some words share a value, and in some queries all do.",
+    "Equal values share the mean of their ranks. Where one side is constant there is no correlation at all.",
+    "scipy.stats.spearmanr handles ties; for a constant side it gives NaN, and np.nanmean leaves that out.",
+)
+def ties_and_constants(answer, case):
+    attention, idf = _queries(case, case.pick((5, 4, 6, 3), (4, 7, 3, 5), (6, 3, 4, 8)))
+    for query, (one, other) in enumerate(zip(attention, idf, strict=True)):
+        one[: 2 + query % 2], other[-2:] = one[0], other[-1]
+    attention.append(np.array([0.3, 0.1, 0.2, 0.25]))
+    idf.append(np.array([1.0, 1.3, 1.1, 1.6]))
+    _check_queries(answer, attention, idf)
+    right = answer.returned
+    attention, idf = [*attention, np.full(4, 0.2)], [*idf, np.array([1.0, 4.0, 2.0, 3.0])]
+    answer.holds(
+        distance(answer(attention, idf), right) <= 1 or distance(answer.returned, np.nan) <= 1,
+        "the same as without the query in which one side is constant, or NaN",
+        {"A query in which one side is constant has no correlation: it must not count as 0, 1 or anything else.": True},
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
-head_contribution = FILE.exercise("head_contribution", "What one head writes into the residual stream.", 3, 20)
+head_contribution = FILE.exercise("head_contribution", "What one head writes into the residual stream.", 3, 20, 3)
 
 
 def _head_case(case):
@@ -193,14 +242,14 @@ def _contribution_mistakes(z, weight, head, n_heads, d_head) -> dict:
 )
 def adds_up(answer, case):
     z, weight, n_heads, d_head = _head_case(case)
-    total = sum(answer.array(z, weight, head, n_heads, shape=z.shape) for head in range(n_heads))
+    found = [answer.array(z, weight, head, n_heads, shape=z.shape) for head in range(n_heads)]
     parts = [_contribution_mistakes(z, weight, head, n_heads, d_head) for head in range(n_heads)]
-    seen = {
-        name: np.allclose(answer.returned, parts[-1][name])
-        for name in parts[-1]
-        if np.shape(parts[-1][name]) == z.shape
-    }
-    answer.holds(np.allclose(total, z @ weight.T), "numbers that add up over the heads to z @ weight.T", seen)
+    seen = {name: np.allclose(found[-1], parts[-1][name]) for name in parts[-1] if np.shape(parts[-1][name]) == z.shape}
+    answer.holds(
+        np.allclose(sum(found), z @ weight.T, rtol=FLOAT32, atol=FLOAT32),
+        "numbers that add up over the heads to z @ weight.T",
+        seen,
+    )
 
 
 @head_contribution.check(
@@ -217,7 +266,7 @@ def own_part(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-cut_document = FILE.exercise("cut_document", "Forbid [CLS] to look at the document, before the softmax.", 3, 20)
+cut_document = FILE.exercise("cut_document", "Forbid [CLS] to look at the document, before the softmax.", 3, 20, 3)
 
 
 def _cut(logits, columns, value=-np.inf, rows=0) -> np.ndarray:
@@ -265,7 +314,7 @@ def cls_row(answer, case):
     got = answer.array(logits, span, shape=logits.shape)
     right = _cut(logits, slice(*span))
     answer.holds(
-        np.allclose(got[:, 0], right[:, 0], atol=1e-7),
+        np.allclose(got[:, 0], right[:, 0], atol=FLOAT32),
         "row 0 with zeros at the document and a sum of 1",
         {name: np.allclose(got[:, 0], wrong[:, 0], atol=1e-7) for name, wrong in _cut_mistakes(logits, span).items()},
     )

@@ -7,12 +7,13 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from semanticbm.grading.answer import as_sequence
 from semanticbm.grading.registry import ExerciseFile
 
 FILE = ExerciseFile(8)
 
 # --------------------------------------------------------------------------------------------------------------------
-features = FILE.exercise("features", "SemanticBM's features of a pair: IDF, soft TF, and their product.", 2, 20)
+features = FILE.exercise("features", "SemanticBM's features of a pair: IDF, soft TF, and their product.", 2, 20, 3)
 
 
 def _feature_mistakes(g, scores) -> dict:
@@ -39,7 +40,7 @@ def _feature_mistakes(g, scores) -> dict:
 
 def _check_features(answer, case, n_pieces: int) -> None:
     rng, n_heads = case.rng(1), case.pick(3, 2, 4)
-    g, scores = rng.uniform(1, 8, n_pieces), rng.uniform(0, 1, (n_heads, n_pieces))
+    g, scores = rng.uniform(-4, 8, n_pieces), rng.uniform(0, 1, (n_heads, n_pieces))
     right = (
         [sum(g)] + [sum(row) for row in scores] + [sum(a * b for a, b in zip(g, row, strict=True)) for row in scores]
     )
@@ -72,21 +73,19 @@ def many_pieces(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-split_by_query = FILE.exercise("split_by_query", "Training and test pairs that share no query.", 2, 15)
+split_by_query = FILE.exercise("split_by_query", "Training and test pairs that share no query.", 2, 15, 2)
 
 
 def _query_ids(case) -> list[str]:
-    sizes = case.pick((5, 1, 3, 2, 4, 9, 1, 2, 3, 6), (2, 8, 1, 4), (3, 1, 1, 7, 2))
-    return [f"q{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    """Ids of pairs, not sorted: pairs of one query need not stand together."""
+    sizes = case.pick((5, 1, 3, 2, 4, 9, 1, 2, 3, 6, 2), (2, 8, 1, 4, 3), (3, 1, 1, 7, 2, 2, 5))
+    ids = [f"q{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    return [str(one) for one in case.rng(22).permutation(ids)]
 
 
 def _split(answer, case, seed: int) -> tuple[np.ndarray, list[str], float]:
     ids, share = _query_ids(case), case.pick(0.8, 0.75, 0.6)
-    got = answer.array(list(ids), share, np.random.default_rng(seed), shape=(len(ids),))
-    answer.holds(
-        bool(np.isin(got, (0, 1)).all()), "True or False for each pair", {"Return a mask, not positions.": True}
-    )
-    return got.astype(bool), ids, share
+    return answer.mask(ids, share, np.random.default_rng(seed), shape=(len(ids),)), ids, share
 
 
 @split_by_query.check(
@@ -118,13 +117,17 @@ def no_leak(answer, case):
     "queries = sorted(set(query_ids)); rng.permutation(queries)[: round(share * len(queries))].",
 )
 def share_and_chance(answer, case):
-    masks = [_split(answer, case, seed) for seed in (0, 0, 1, 2, 3)]
+    masks = [_split(answer, case, seed) for seed in (0, *range(40))]
     for mask, ids, share in masks:
         n, total = len({query for query, train in zip(ids, mask, strict=True) if train}), len(set(ids))
         answer.holds(
             n == round(share * total),
             f"{round(share * total)} of {total} queries in training; yours has {n}",
             {
+                "The share must be rounded to the nearest number of queries: round, not int or ceil.": abs(
+                    n - share * total
+                )
+                < 1,
                 "Training and test are exchanged: True marks training.": n == total - round(share * total),
                 "The share was taken of the pairs; take it of the queries.": True,
             },
@@ -140,11 +143,17 @@ def share_and_chance(answer, case):
         "other splits for other seeds",
         {"Every seed gave the same split: let `rng` draw the queries.": True},
     )
+    sides = np.array(plain).any(0) & ~np.array(plain).all(0)
+    answer.holds(
+        bool(sides.all()),
+        "every query in training for some seeds and in test for others",
+        {"Some queries are always on the same side: draw from all of them.": True},
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
 ridge_predictions = FILE.exercise(
-    "ridge_predictions", "Fit on training pairs, predict test pairs, with honest scaling.", 3, 30
+    "ridge_predictions", "Fit on training pairs, predict test pairs, with honest scaling.", 3, 30, 3
 )
 
 
@@ -176,6 +185,9 @@ def _fit_mistakes(train_x, train_y, test_x, penalty) -> dict:
         ),
         "The intercept was penalised, too; it must stay free.": _fit(*args, penalise=True),
         "The penalty has no effect.": _fit(train_x, train_y, test_x, 0),
+        "The spread is that of a sample (ddof=1); np.std divides by the number of pairs.": _fit(
+            train_x, train_y, test_x, penalty * (len(train_x) - 1) / len(train_x) if penalty else 0
+        ),
         "The features were not scaled.": raw,
         "The penalty was multiplied by the number of pairs.": _fit(train_x, train_y, test_x, penalty * len(train_x)),
         "These are predictions for the training pairs.": _fit(train_x, train_y, train_x, penalty),
@@ -184,7 +196,7 @@ def _fit_mistakes(train_x, train_y, test_x, penalty) -> dict:
 
 def _check_fit(answer, case, penalty: float) -> None:
     rng, (n, m, k) = case.rng(2), case.pick((20, 6, 3), (30, 8, 4), (12, 5, 2))
-    x = rng.normal(3, [1, 4, 0.5, 2][:k], (n + m, k))
+    x = rng.normal([3, -5, 2, 1][:k], [1, 4, 0.5, 2][:k], (n + m, k))
     x[n:] += 1
     y = x @ rng.normal(size=k) + rng.normal(0, 0.5, n + m) - 4
     args = (x[:n], y[:n], x[n:], penalty)
@@ -218,17 +230,22 @@ def with_penalty(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-random_heads = FILE.exercise("random_heads", "The control: as many other heads, drawn at random.", 2, 10)
+random_heads = FILE.exercise("random_heads", "The control: as many other heads, drawn at random.", 2, 10, 2)
+
+
+def _chosen(case) -> tuple[list[tuple[int, int]], int, int]:
+    n_layers, n_heads = case.pick((6, 3), (3, 7), (4, 5))
+    flat = case.rng(3).permutation(n_layers * n_heads)[: case.pick(8, 9, 9)]
+    return [(int(place) // n_heads, int(place) % n_heads) for place in flat], n_layers, n_heads
 
 
 def _drawn(answer, case, seed: int):
-    n_layers, n_heads = case.pick((6, 3), (3, 7), (4, 5))
-    flat = case.rng(3).permutation(n_layers * n_heads)[: case.pick(8, 9, 9)]
-    chosen = [(int(place) // n_heads, int(place) % n_heads) for place in flat]
-    got = answer(n_layers, n_heads, list(chosen), np.random.default_rng(seed))
-    is_list = isinstance(got, (list, tuple)) and all(len(np.atleast_1d(one)) == 2 for one in got)
-    answer.holds(is_list, "a list of pairs (layer, head)", {"Return pairs of numbers.": True})
-    return [(int(layer), int(head)) for layer, head in got], chosen, n_layers, n_heads
+    chosen, n_layers, n_heads = _chosen(case)
+    got = answer.sequence(n_layers, n_heads, chosen, np.random.default_rng(seed), of="a list of (layer, head)")
+    pairs = [as_sequence(one) for one in got]
+    whole = all(pair and len(pair) == 2 and all(float(one).is_integer() for one in pair) for pair in pairs)
+    answer.holds(whole, "a list of pairs (layer, head)", {"Return pairs of whole numbers.": True})
+    return [(int(layer), int(head)) for layer, head in pairs], chosen, n_layers, n_heads
 
 
 @random_heads.check(
@@ -261,7 +278,7 @@ def valid(answer, case):
     "rng.permutation or rng.choice, not np.random or random.",
 )
 def drawn_with_rng(answer, case):
-    first, again, *others = (sorted(_drawn(answer, case, seed)[0]) for seed in (0, 0, 1, 2, 3))
+    first, again, *others = (sorted(_drawn(answer, case, seed)[0]) for seed in (0, *range(40)))
     answer.holds(
         first == again, "the same heads for the same seed", {"The same seed gave other heads: draw from `rng`.": True}
     )
@@ -270,10 +287,17 @@ def drawn_with_rng(answer, case):
         "other heads for other seeds",
         {"Every seed gave the same heads: nothing is random here.": True},
     )
+    chosen, n_layers, n_heads = _chosen(case)
+    seen = {head for found in (first, *others) for head in found}
+    answer.holds(
+        len(seen) == n_layers * n_heads - len(chosen),
+        "every other head for some seed",
+        {"Some of the other heads are never drawn: all of them must have a chance.": True},
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
-judge = FILE.exercise("judge", "Judge a claim by a bootstrap interval over queries.", 3, 30)
+judge = FILE.exercise("judge", "Judge a claim by a bootstrap interval over queries.", 3, 30, 3)
 YES, NO = "reproduced", "not reproduced"
 
 
@@ -309,6 +333,7 @@ def _judge_mistakes(values, threshold, seed) -> dict:
         "NaN means that nothing was measured: leave it out, it is not 0.": full(*_interval(filled, seed)),
         "NaN spoils the mean: leave these queries out.": full(np.nan, np.nan, np.nan),
         "The verdict must rest on the interval, not on the mean.": (mean, low, high, YES if mean > threshold else NO),
+        "low must be *above* the threshold; equal is not enough.": (mean, low, high, YES if low >= threshold else NO),
         "The verdict must rest on the *lower* end of the interval.": (mean, low, high, YES if high > threshold else NO),
         "The verdict is turned around.": (mean, low, high, NO if low > threshold else YES),
         "The verdict asks whether 0 is outside; the threshold was fixed before.": (
@@ -326,7 +351,12 @@ def _check_judge(answer, case, n_missing: int, place: float) -> None:
     values[:n_missing] = np.nan
     mean, low, high = _interval(values, seed)
     threshold = round(low + place * (mean - low), 6)
-    right = (mean, low, high, _verdict((mean, low, high), threshold))
+    _check_verdict(answer, values, threshold, seed)
+
+
+def _check_verdict(answer, values, threshold: float, seed: int) -> None:
+    interval = _interval(values, seed)
+    right = (*interval, _verdict(interval, threshold))
     args = (values, threshold, np.random.default_rng(seed))
     wrong = {name: value for name, value in _judge_mistakes(values, threshold, seed).items() if value != right}
     answer.gives(args, right, wrong, tolerance=1e-7)
@@ -360,3 +390,8 @@ def missing_values(answer, case):
 )
 def verdict(answer, case):
     _check_judge(answer, case, 0, 0.5)
+    below = case.rng(5).normal(-1, 0.4, 20)
+    _check_verdict(answer, below, case.pick(-1.5, -1.0, -2.0), case.pick(1, 2, 3))
+    value = case.pick(0.5, -1.25, 3.0)
+    for threshold in (value, value - 0.25):
+        _check_verdict(answer, np.full(case.pick(6, 4, 9), value), threshold, case.pick(1, 2, 3))
