@@ -4,6 +4,7 @@
 # make a11y    the environment with a browser driver, then every page of the built book in headless Chromium
 # make test    the environment, then all tests but the longer proofs, of which it runs a sample each
 # make proofs  the environment, then the longer proofs
+# make mutants the environment, then the graders against every small systematic mistake; prints the survivors
 # make setup   the environment alone, in .venv/ (the others do this first)
 # make bench   the environment, then the benchmarks
 # make notebooks   the environment, then the Colab notebooks of all chapters
@@ -22,7 +23,7 @@ TOO_OLD := import sys; sys.exit(sys.version_info < (3, 11))
 TEST_FLAGS ?= -n auto --maxprocesses=4 --dist=worksteal
 export ASKED_PYTHON := $(PYTHON)
 
-.PHONY: always setup book test proofs bench notebooks notebooks-proof colab-kit compat clean serve epub pdf a11y
+.PHONY: always setup book test proofs bench mutants notebooks notebooks-proof colab-kit compat clean serve epub pdf a11y
 
 book: setup
 	.venv/bin/semanticbm book $(BOOK_FLAGS)
@@ -48,6 +49,9 @@ proofs: setup
 
 bench: setup
 	.venv/bin/python tests/benchmarks/run.py
+
+mutants: setup
+	OMP_NUM_THREADS=1 .venv/bin/python -W ignore tests/grading/mutants.py
 
 notebooks: setup
 	.venv/bin/python -m semanticbm.builder.notebooks

@@ -126,11 +126,14 @@ def check(
     folder: Annotated[
         Path | None, typer.Option(help="folder with the exercise files; default: exercises, or this folder")
     ] = None,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="also run the inputs that a teacher grades with")
+    ] = False,
 ) -> None:
     """Feedback on one exercise: the first thing that is not right yet, and a hint."""
     from semanticbm.grading.commands import check_command
 
-    raise typer.Exit(check_command(exercise, hint, folder or _exercises()))
+    raise typer.Exit(check_command(exercise, hint, folder or _exercises(), held_out))
 
 
 @app.command(epilog="Example: `semanticbm grade submissions/ --held-out --json points.json`")

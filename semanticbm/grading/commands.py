@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from semanticbm.errors import UserError
+from semanticbm.grading.case import HELD_OUT, VISIBLE
 from semanticbm.grading.folders import copied, left_out, students_in
 from semanticbm.grading.outputs import Files, print_table
 from semanticbm.grading.plain import inert
 from semanticbm.grading.process import Student
 from semanticbm.grading.progress import count_attempt, progress_lines
-from semanticbm.grading.registry import all_exercises, find, of_chapter
+from semanticbm.grading.registry import all_exercises, find, meant, of_chapter
 from semanticbm.grading.report import SOLVED, TO_DO, Result, describe, headline, judge
 from semanticbm.grading.runner import Grade, Run, Stopped, default_jobs, import_everything, sandbox_for
 from semanticbm.grading.sandbox import find_sandbox
@@ -24,7 +25,7 @@ from semanticbm.grading.student import exercise_folder
 STYLES = {SOLVED: "green", TO_DO: "dim"}
 
 
-def results_of(exercise: str | None, folder: Path, console: Console) -> list[Result]:
+def results_of(exercise: str | None, folder: Path, console: Console, variants: Iterable[int] = VISIBLE) -> list[Result]:
     """Results of the exercises that are meant, in order; None means all. A file that is not there counts as to do.
 
     One process answers for all. It starts while the checks are imported.
@@ -36,7 +37,8 @@ def results_of(exercise: str | None, folder: Path, console: Console) -> list[Res
     with copied(folder) as copy, Student(copy, find_sandbox(), echo=echo) as student:
         student.start()
         exercises = all_exercises() if exercise is None else find(exercise)
-        return [judge(one, student) if (copy / f"{one.file}.py").is_file() else Result(one, TO_DO) for one in exercises]
+        there = {one.file: (copy / f"{one.file}.py").is_file() for one in exercises}
+        return [judge(one, student, variants) if there[one.file] else Result(one, TO_DO) for one in exercises]
 
 
 def first_open(results: Iterable[Result]) -> Result | None:
@@ -45,17 +47,30 @@ def first_open(results: Iterable[Result]) -> Result | None:
     return next((result for result in results if result.status != TO_DO), results[0] if results else None)
 
 
-def check_command(exercise: str | None, hint: int, folder: Path) -> int:
+def place_of(exercise: str | None, folder: Path) -> Path:
+    """The folder to look in: that of the exercise if it is given as the path of a file, else `folder`."""
+    if exercise and Path(exercise).is_file() and Path(exercise).suffix == ".py":
+        return Path(exercise).resolve().parent
+    return folder
+
+
+def check_command(exercise: str | None, hint: int, folder: Path, held_out: bool = False) -> int:
     """Print feedback on an exercise, a chapter, or the next unsolved exercise and the progress. Returns 0."""
     if hint < 1:
         raise UserError("--hint counts from 1.")
-    folder, console = exercise_folder(folder), Console(highlight=False, soft_wrap=True)
+    if exercise is not None:
+        meant(exercise)  # a mistyped name is refused before anything starts
+    folder, console = exercise_folder(place_of(exercise, folder)), Console(highlight=False, soft_wrap=True)
     if exercise is None:
         console.print("Checking all exercises; this takes some seconds.", style="dim")
-    results = results_of(exercise, folder, console)
+    variants = (*VISIBLE, *HELD_OUT) if held_out else VISIBLE
+    results = results_of(exercise, folder, console, variants)
     for result in results if exercise is not None and len(results) > 1 else ():
         console.print(headline(result), style=STYLES.get(result.status), markup=False)
     _print_first(console, results, folder, hint, single=len(results) == 1)
+    if not held_out and any(result.status == SOLVED for result in results):
+        name = "" if exercise is None else f" {exercise}"
+        console.print(f"  held-out inputs were not run: semanticbm check{name} --held-out", style="dim", markup=False)
     if len(results) > 1:
         console.print("\n".join(["", *progress_lines(results)]), markup=False)
     return 0
@@ -64,7 +79,7 @@ def check_command(exercise: str | None, hint: int, folder: Path) -> int:
 def _print_first(console: Console, results: list[Result], folder: Path, hint: int, single: bool) -> None:
     result = results[0] if single else first_open(results)
     if result is None:
-        console.print("All of these are solved on the inputs that you see.", style="green")
+        console.print("All of these are solved.", style="green")
         return
     count = count_attempt(folder, result)
     console.print("\n" * (not single) + describe(result, hint), style=STYLES.get(result.status), markup=False)
@@ -86,7 +101,7 @@ def grade_command(path: Path, held_out: bool, files: Files, jobs: int | None = N
     files.check()
     if jobs is not None and jobs < 1:
         raise UserError("--jobs counts from 1.")
-    students = students_in(path)
+    students = students_in(path, whatever=bool(files.gradescope))
     if files.gradescope and len(students) > 1:
         raise UserError("Gradescope's results.json is for one student: pass one student's folder.")
     console = Console(highlight=False)

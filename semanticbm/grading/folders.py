@@ -14,6 +14,7 @@ from pathlib import Path
 from semanticbm.errors import UserError
 from semanticbm.grading.plain import inert
 from semanticbm.grading.registry import CHAPTERS
+from semanticbm.grading.submitted import found_instead, loose_files, note_on
 
 MAX_SOURCE = 1_000_000  # bytes of one file
 MAX_FILES = 100
@@ -58,10 +59,8 @@ def submission(folder: Path) -> Submission:
         return Submission(name, None, "a link: not followed")
     with suppress(OSError):
         place = exercises_in(folder)
-        if place:
-            return Submission(name, place)
         os.listdir(folder)
-        return Submission(name, None, "no exercise files in this folder")
+        return Submission(name, place, note_on(place or folder, bool(place)))
     return Submission(name, None, "cannot be read")
 
 
@@ -75,18 +74,28 @@ def left_out(path: Path) -> list[str]:
     )
 
 
-def students_in(path: Path) -> list[Submission]:
-    """One student, or one for each folder inside `path`. `UserError` if there are no exercises at all."""
+def students_in(path: Path, whatever: bool = False) -> list[Submission]:
+    """One student, or one for each folder and loose file inside `path`.
+
+    `UserError` if there are no exercises at all; with `whatever` that is one student who handed in something else.
+    """
     if not Path(path).is_dir():
         raise UserError(f"{path} is not a folder: pass a student's folder, or a folder of such folders.")
     path = Path(os.path.realpath(path))  # the link that a teacher names is meant
     own = exercises_in(path)
     if own:
-        return [Submission(inert(path.name, lines=False), own)]
+        return [Submission(inert(path.name, lines=False), own, note_on(own, True))]
+    if whatever:
+        return [Submission(inert(path.name, lines=False), None, note_on(path, False))]
     folders = sorted(one for one in path.iterdir() if not one.name.startswith((".", "_")) and one.is_dir())
     found = [submission(folder) for folder in folders]
+    found += [Submission(name, None, note) for name, note in loose_files(path)]
     if not any(one.folder for one in found):
-        raise UserError(f"no exercises in {path}: a student's folder holds ex1_bm25.py and the other files.")
+        instead = found_instead(path)
+        raise UserError(
+            f"no exercises in {path}: a student's folder holds ex1_bm25.py and the other files."
+            + (f" Found {instead}." if instead else "")
+        )
     return found
 
 

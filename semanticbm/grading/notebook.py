@@ -31,7 +31,9 @@ def check(answer: Callable | str, hint: int = 1, exercise: str | None = None) ->
     found = find(exercise or answer.__name__)
     if len(found) != 1:
         raise UserError(f"{exercise or answer.__name__!r} names {len(found)} exercises: pass exercise='ex1_bm25.idf'.")
-    print(describe(run_checks(found[0], Live(answer, _file_of(answer))), hint))
+    result = run_checks(found[0], Live(answer, _file_of(answer)))
+    named = "" if answer.__name__ == found[0].function else f', exercise="{found[0].id}"'
+    print(describe(result, hint, f"check({answer.__name__}, hint={{hint}}{named})"))
 
 
 def _file_of(function: Callable) -> str:

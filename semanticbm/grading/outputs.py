@@ -15,9 +15,25 @@ from rich.table import Table
 
 from semanticbm.errors import UserError
 from semanticbm.grading.plain import cell
-from semanticbm.grading.report import SOLVED, Result, describe, number
+from semanticbm.grading.report import SOLVED, TO_DO, Result, describe, number
 from semanticbm.grading.runner import Grade
 from semanticbm.loading.files import write_text
+
+
+def status_of(grade: Grade) -> str:
+    """How a student stands, in a few words: what hinders first, then how much is solved."""
+    files = {}
+    for result in grade.results:
+        files.setdefault(result.exercise.file, []).append(result)
+    texts = [[str(one.problem or one.told) for one in own] for own in files.values()]
+    parts = [
+        (sum(any("does not import" in text for text in own) for own in texts), "does not import"),
+        (sum(any("too long" in text or "took more than" in text for text in own) for own in texts), "timed out"),
+    ]
+    told = [f"{words} ({n} of {len(files)} files)" for n, words in parts if n]
+    solved = sum(result.status == SOLVED for result in grade.results)
+    untouched = not told and all(result.status == TO_DO for result in grade.results)
+    return "untouched" if untouched else ", ".join([*told, f"{solved} of {len(grade.results)} solved"])
 
 
 def exercise_entry(result: Result) -> dict:
@@ -39,6 +55,7 @@ def student_entry(grade: Grade) -> dict:
         "points": grade.points,
         "max_points": grade.max_points,
         "held_out": grade.held_out,
+        "status": status_of(grade),
         "note": grade.note,
         "exercises": [exercise_entry(result) for result in grade.results],
     }
@@ -55,16 +72,20 @@ def to_json(grades: list[Grade], n_students: int) -> dict:
 
 
 def to_csv(grades: list[Grade]) -> str:
-    """One row a student: name, points, maximum, then the points of each exercise."""
+    """One row a student: name, points, maximum, status, note, then the points of each exercise."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["student", "points", "max_points", *(result.exercise.id for result in grades[0].results)])
+    writer.writerow(
+        ["student", "points", "max_points", "status", "note", *(result.exercise.id for result in grades[0].results)]
+    )
     for grade in grades:
         writer.writerow(
             [
                 cell(grade.student),
                 number(grade.points),
                 number(grade.max_points),
+                status_of(grade),
+                cell(grade.note),
                 *(number(one.points) for one in grade.results),
             ]
         )
@@ -89,7 +110,7 @@ def to_gradescope(grade: Grade) -> dict:
     ]
     return {
         "score": grade.points,
-        "output": _held_out_line(grade),
+        "output": " ".join(filter(None, (_held_out_line(grade), grade.note))),
         "output_format": "text",
         "visibility": "visible",
         "tests": tests,
@@ -106,18 +127,17 @@ def _held_out_line(grade: Grade) -> str:
 
 def print_table(grades: list[Grade], console: Console) -> None:
     """The exercises of one student, or one line for each of several students."""
-    table = Table(*(("exercise", "points", "status") if len(grades) == 1 else ("student", "points", "solved", "note")))
+    table = Table(*(("exercise", "points", "status") if len(grades) == 1 else ("student", "points", "status", "note")))
     if len(grades) == 1:
         for result in grades[0].results:
             points = f"{number(result.points)} / {number(result.exercise.max_points)}"
             table.add_row(f"{result.exercise.number} {result.exercise.id}", points, result.status)
         table.add_row("all", f"{number(grades[0].points)} / {number(grades[0].max_points)}", "", style="bold")
     for grade in grades if len(grades) > 1 else ():
-        solved = sum(result.status == SOLVED for result in grade.results)
         table.add_row(
             escape(grade.student),
             f"{number(grade.points)} / {number(grade.max_points)}",
-            f"{solved} of {len(grade.results)}",
+            status_of(grade),
             escape(grade.note),
         )
     console.print(table)

@@ -58,7 +58,7 @@ def progress_lines(results: Iterable[Result]) -> list[str]:
         if own:
             lines.append(_line(chapter.file, own))
     lines.append(_line("all", results))
-    return [*lines, "Points on the inputs that you see. Teachers can also grade on held-out inputs."]
+    return [*lines, "Points on the inputs that were run; `--held-out` runs those that a teacher grades with, too."]
 
 
 def _line(name: str, results: list[Result]) -> str:

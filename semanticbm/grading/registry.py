@@ -11,9 +11,13 @@ those of the checks that it passed until the first failure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 
 from semanticbm.errors import UserError
 
@@ -123,15 +127,42 @@ def chapter_number(name: str | int) -> int | None:
     return next((chapter.number for chapter in CHAPTERS.values() if text in (str(chapter.number), chapter.file)), None)
 
 
-def find(name: str | int) -> list[Exercise]:
-    """The exercises meant by "ex1_bm25.idf", "idf", "1.1", "ex1_bm25" or "1"; `UserError` if there is none."""
-    chapter = chapter_number(name)
+@lru_cache
+def names_of(chapter: int) -> tuple[str, ...]:
+    """The functions of a chapter, read from the text of its checks: nothing is imported."""
+    text = Path(__file__).parent.joinpath("checks", f"{CHAPTERS[chapter].file}.py").read_text(encoding="utf-8")
+    return tuple(re.findall(r'FILE\.exercise\(\s*"(\w+)"', text))
+
+
+def _known() -> dict[str, tuple[int, int]]:
+    """{every name of an exercise: (chapter, place in it)}."""
+    known = {}
+    for chapter in CHAPTERS.values():
+        for place, function in enumerate(names_of(chapter.number)):
+            for name in (function, f"{chapter.file}.{function}", f"{chapter.number}.{place + 1}"):
+                known[name] = (chapter.number, place)
+    return known
+
+
+def meant(name: str | int) -> tuple[int, int | None]:
+    """The chapter and place of an exercise, or the chapter and None for all of a file; nothing is imported.
+
+    `name`: "ex1_bm25.idf", "idf", "1.1", "ex1_bm25", "exercises/ex1_bm25.py" or "1". `UserError` with the nearest name if
+    there is none.
+    """
+    text = Path(str(name)).name
+    chapter, known = chapter_number(text), _known()
     if chapter:
-        return of_chapter(chapter)
-    found = [exercise for exercise in all_exercises() if str(name) in (exercise.id, exercise.function, exercise.number)]
-    if not found:
-        raise UserError(
-            f"no exercise is called {name!r}: use a name such as ex1_bm25.idf, a number such as 1.1, "
-            "or a file such as ex1_bm25."
-        )
-    return found
+        return chapter, None
+    if text in known:
+        return known[text]
+    files = [chapter.file for chapter in CHAPTERS.values()]
+    near = get_close_matches(text.removesuffix(".py"), [*files, *known], 1)
+    usual = "use a name such as ex1_bm25.idf, a number such as 1.1, or a file such as ex1_bm25."
+    raise UserError(f"no exercise is called {str(name)!r}: " + (f"did you mean {near[0]}?" if near else usual))
+
+
+def find(name: str | int) -> list[Exercise]:
+    """The exercises that a name means (see `meant`). Only the checks of one chapter are imported."""
+    chapter, place = meant(name)
+    return of_chapter(chapter) if place is None else [of_chapter(chapter)[place]]

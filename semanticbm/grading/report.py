@@ -39,6 +39,8 @@ class Result:
     @property
     def hints(self) -> list[str]:
         """What can be said about the failure, from vague to exact; a recognised mistake comes first."""
+        if self.status == TO_DO and self.exercise.checks:
+            return list(self.exercise.checks[0].hints)
         if self.check is None:
             return []
         mistake = getattr(self.problem, "mistake", None)
@@ -130,8 +132,11 @@ def headline(result: Result) -> str:
     )
 
 
-def describe(result: Result, n_hints: int = 1) -> str:
-    """The feedback on one exercise: the first failure, and as many hints as asked for."""
+MORE = "semanticbm check {id} --hint {hint}"
+
+
+def describe(result: Result, n_hints: int = 1, more: str = MORE) -> str:
+    """The feedback on one exercise: the first failure, and as many hints as asked for. `more`: how to ask for the next."""
     exercise, problem = result.exercise, result.problem
     if result.told:
         return result.told
@@ -147,7 +152,7 @@ def describe(result: Result, n_hints: int = 1) -> str:
         ]
     elif problem is not None:
         lines.append(str(problem))
-    return "\n".join([*lines, *hint_lines(result, n_hints)])
+    return "\n".join([*lines, *hint_lines(result, n_hints, more)])
 
 
 def frozen(result: Result) -> dict:
@@ -160,13 +165,14 @@ def thawed(exercise: Exercise, entry: dict) -> Result:
     return Result(exercise, entry["status"], entry["points"], held_out=entry["held_out"], told=entry["told"])
 
 
-def hint_lines(result: Result, n_hints: int) -> list[str]:
+def hint_lines(result: Result, n_hints: int, more: str = MORE) -> list[str]:
     """The first hints, and how many are left."""
     hints = result.hints
-    if isinstance(result.problem, Raised) and n_hints <= 1:
-        return []  # the error itself says most
+    if n_hints <= 1 and (result.status == TO_DO or isinstance(result.problem, Raised)):
+        return []  # nothing was tried yet, or the error itself says most
     shown = hints[: max(n_hints, 1)]
     lines = [f"  hint {place} of {len(hints)}: {hint}" for place, hint in enumerate(shown, start=1)]
     if len(hints) > len(shown):
-        lines.append(f"  More: semanticbm check {result.exercise.id} --hint {len(shown) + 1}")
+        exercise = result.exercise
+        lines.append("  More: " + more.format(id=exercise.id, function=exercise.function, hint=len(shown) + 1))
     return lines

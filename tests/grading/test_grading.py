@@ -30,9 +30,8 @@ GOOD = (SOLUTIONS / "ex1_bm25.py").read_text(encoding="utf-8")
 
 
 def test_held_out_inputs_see_what_the_visible_ones_cannot(tmp_path):
-    learned = (
-        "def idf(n, df):\n    return {(20, 10): 0.69, (20, 1): 2.6, (10, 4): 0.8938178760220965}.get((n, df), 0.0)\n"
-    )
+    seen = "{(20, 10): 0.69, (20, 1): 2.6, (10, 4): 0.8938178760220965, (7, 7): 0.06453852113757118}"
+    learned = f"def idf(n, df):\n    return {seen}.get((n, df), 0.0)\n"
     (tmp_path / "ex1_bm25.py").write_text(GOOD + "\n\n" + learned, encoding="utf-8")
     plain, held_out = (grade_student(Submission("x", tmp_path), flag).results[0] for flag in (False, True))
     assert plain.status == SOLVED and held_out.status == NOT_YET and held_out.held_out
@@ -100,7 +99,7 @@ def test_grade_writes_json_csv_and_gradescope(folder, tmp_path, capsys):
     points, rows = json.loads(places[0].read_text()), list(csv.reader(places[1].open()))
     assert (points["points"], points["max_points"], len(points["exercises"])) == (1, 100, 38)
     assert points["exercises"][0]["points"] == 1 and points["exercises"][0]["max_points"] == 2
-    assert rows[1][1:4] == ["1", "100", "1"] and len(rows) == 2
+    assert rows[1][1:6] == ["1", "100", "0 of 38 solved", "", "1"] and len(rows) == 2
     scope = json.loads(places[2].read_text())
     assert scope["score"] == 1 and sum(test["max_score"] for test in scope["tests"]) == 100
 
