@@ -6,7 +6,7 @@ Replace each `raise NotImplementedError` by your code, then run `semanticbm chec
 import numpy as np
 
 
-# 1.1  difficulty 1 of 5, 5 minutes, 2 points
+# 1.1  difficulty 1 of 5, 5 minutes, 1 points
 def idf(n_documents: int, document_frequency: int) -> float:
     """Lucene's IDF of a word that is in n of N documents (@eq-idf).
 
@@ -20,7 +20,7 @@ def idf(n_documents: int, document_frequency: int) -> float:
     raise NotImplementedError("Exercise 1.1: write idf")
 
 
-# 1.2  difficulty 2 of 5, 10 minutes, 2 points
+# 1.2  difficulty 2 of 5, 10 minutes, 1 points
 def mended_idf(document_frequencies: np.ndarray, n_documents: int, epsilon: float = 0.25) -> np.ndarray:
     """Robertson's IDF of each word of a vocabulary, with rank-bm25's mending of negative values.
 
@@ -35,7 +35,7 @@ def mended_idf(document_frequencies: np.ndarray, n_documents: int, epsilon: floa
     raise NotImplementedError("Exercise 1.2: write mended_idf")
 
 
-# 1.3  difficulty 1 of 5, 10 minutes, 2 points
+# 1.3  difficulty 1 of 5, 10 minutes, 1 points
 def tf_factor(tf: float, length: float, avgdl: float, k1: float = 1.2, b: float = 0.75) -> float:
     """BM25's TF factor (@eq-tf-factor).
 
@@ -49,7 +49,7 @@ def tf_factor(tf: float, length: float, avgdl: float, k1: float = 1.2, b: float 
     raise NotImplementedError("Exercise 1.3: write tf_factor")
 
 
-# 1.4  difficulty 2 of 5, 20 minutes, 3 points
+# 1.4  difficulty 2 of 5, 20 minutes, 2 points
 def bm25(query: list[str], documents: list[list[str]], idf: dict[str, float], k1: float, b: float) -> np.ndarray:
     """BM25 of every document for a query (@eq-bm25).
 
@@ -60,3 +60,18 @@ def bm25(query: list[str], documents: list[list[str]], idf: dict[str, float], k1
     Worked value: bm25(["a"], [["a"], ["b"]], {"a": 2.0, "b": 1.0}, 1.2, 0.75) = [2.0, 0.0].
     """
     raise NotImplementedError("Exercise 1.4: write bm25")
+
+
+# 1.5  difficulty 2 of 5, 15 minutes, 2 points
+def ndcg(grades: list[int], depth: int) -> float:
+    """How good a ranking is: nDCG at a depth.
+
+    Goal: good documents first. A grade counts less the lower it stands, and 1 is the best possible order.
+
+        DCG = sum over ranks r = 1 ... depth of  grade_r / log2(r + 1)        nDCG = DCG / DCG of the best order
+
+    grades: of all documents, in the order of the ranking. depth: ranks that count; the ranking may be shorter.
+    Returns one number from 0 to 1, and 0.0 where no grade is above 0.
+    Worked value: ndcg([0, 1], 10) = (1 / log2(3)) / (1 / log2(2)) = 0.6309.
+    """
+    raise NotImplementedError("Exercise 1.5: write ndcg")

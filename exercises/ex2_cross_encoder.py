@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 
-# 2.1  difficulty 1 of 5, 10 minutes, 2 points
+# 2.1  difficulty 1 of 5, 10 minutes, 1 points
 def pair_ids(query: list[int], document: list[int], cls_id: int, sep_id: int) -> tuple[list[int], list[int]]:
     """The sequence [CLS] query [SEP] document [SEP], and which text each token belongs to.
 
@@ -20,7 +20,7 @@ def pair_ids(query: list[int], document: list[int], cls_id: int, sep_id: int) ->
     raise NotImplementedError("Exercise 2.1: write pair_ids")
 
 
-# 2.2  difficulty 2 of 5, 10 minutes, 2 points
+# 2.2  difficulty 2 of 5, 10 minutes, 1 points
 def spans(input_ids: list[int], sep_id: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Where the two texts are in a sequence.
 
@@ -33,7 +33,7 @@ def spans(input_ids: list[int], sep_id: int) -> tuple[tuple[int, int], tuple[int
     raise NotImplementedError("Exercise 2.2: write spans")
 
 
-# 2.3  difficulty 2 of 5, 10 minutes, 2 points
+# 2.3  difficulty 2 of 5, 10 minutes, 1 points
 def pad_batch(rows: list[list[int]], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
     """Sequences of different length as one rectangle, and a mask of the real tokens.
 
@@ -46,7 +46,7 @@ def pad_batch(rows: list[list[int]], pad_id: int) -> tuple[np.ndarray, np.ndarra
     raise NotImplementedError("Exercise 2.3: write pad_batch")
 
 
-# 2.4  difficulty 2 of 5, 20 minutes, 3 points
+# 2.4  difficulty 2 of 5, 20 minutes, 2 points
 def score_by_hand(hf, hidden: torch.Tensor) -> torch.Tensor:
     """The score of each pair from the last layer's vectors.
 

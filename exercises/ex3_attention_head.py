@@ -6,7 +6,7 @@ Replace each `raise NotImplementedError` by your code, then run `semanticbm chec
 import numpy as np
 
 
-# 3.1  difficulty 1 of 5, 10 minutes, 2 points
+# 3.1  difficulty 1 of 5, 10 minutes, 1 points
 def match_share(tf: int, length: int, beta: float, sink: float) -> float:
     """The share of a query token's attention that falls on the copies of its word (@eq-mass).
 
@@ -21,7 +21,7 @@ def match_share(tf: int, length: int, beta: float, sink: float) -> float:
     raise NotImplementedError("Exercise 3.1: write match_share")
 
 
-# 3.2  difficulty 3 of 5, 20 minutes, 3 points
+# 3.2  difficulty 3 of 5, 20 minutes, 2 points
 def logits_for(k1: float, b: float, avgdl: float) -> tuple[float, float]:
     """The logits with which a head computes BM25's TF factor.
 
@@ -62,7 +62,7 @@ def attention_row(query_id: int, document: list[int], k1: float, b: float, avgdl
     raise NotImplementedError("Exercise 3.4: write attention_row")
 
 
-# 3.5  difficulty 3 of 5, 20 minutes, 3 points
+# 3.5  difficulty 3 of 5, 20 minutes, 2 points
 def scoring_head(idf: np.ndarray, share: np.ndarray, sink: float) -> float:
     """What [CLS] reads in a head that attends to the query tokens with logits ln(idf).
 
@@ -73,3 +73,17 @@ def scoring_head(idf: np.ndarray, share: np.ndarray, sink: float) -> float:
     Worked value: scoring_head(np.array([2.0, 1.0]), np.array([0.5, 1.0]), 0.0) = 2 / (3 + 1) = 0.5.
     """
     raise NotImplementedError("Exercise 3.5: write scoring_head")
+
+
+# 3.6  difficulty 3 of 5, 15 minutes, 2 points
+def soft_match(weight: float, beta: float) -> tuple[float, float]:
+    """How a synonym counts as a part of an occurrence: its logit, and the weight with which its attention is read.
+
+    Goal: soft matches are a third logit, between that of another word and that of a copy.
+
+        logit = ln(1 + g (e^beta - 1))        read = g e^beta / (1 + g (e^beta - 1))
+
+    weight: g, from 0 (another word) to 1 (a copy). beta: the logit of a copy. Returns (logit, read).
+    Worked value: soft_match(0.5, ln 3) = (ln 2, 0.75).
+    """
+    raise NotImplementedError("Exercise 3.6: write soft_match")

@@ -6,7 +6,7 @@ Replace each `raise NotImplementedError` by your code, then run `semanticbm chec
 import numpy as np
 
 
-# 5.1  difficulty 2 of 5, 20 minutes, 3 points
+# 5.1  difficulty 2 of 5, 20 minutes, 2 points
 def matching_score(attention: np.ndarray, query_span: tuple[int, int], document_span: tuple[int, int]) -> np.ndarray:
     """How much attention each query token sends to the document, for every head.
 
@@ -35,7 +35,7 @@ def mean_curve(curves: list[np.ndarray]) -> np.ndarray:
     raise NotImplementedError("Exercise 5.2: write mean_curve")
 
 
-# 5.3  difficulty 3 of 5, 20 minutes, 3 points
+# 5.3  difficulty 3 of 5, 20 minutes, 2 points
 def same_token_auc(attention: np.ndarray, document_ids: list[int], query_id: int) -> float:
     """The chance that a copy of the query token gets more attention than another document token.
 
@@ -72,3 +72,16 @@ def tfc1_pair(document: list[int], term: list[int], filler: int) -> tuple[list[i
     Worked value: tfc1_pair([5, 6], [8], 1) = ([5, 6, 1], [5, 6, 8]).
     """
     raise NotImplementedError("Exercise 5.5: write tfc1_pair")
+
+
+# 5.6  difficulty 1 of 5, 10 minutes, 1 points
+def tdc_pair(document: list[int], words: list[int], idf: list[float]) -> tuple[list[int], list[int]]:
+    """A document with the commoner of two query words at its end, and with the rarer one (axiom TDC).
+
+    Goal: a second axiom. Of two documents that differ in one query word, the one with the rarer word should score higher.
+
+    document: token ids. words: ids of two query words. idf: of these words, in the same order; the two values differ.
+    Returns (baseline, perturbed): the document with the commoner word appended, and with the rarer one.
+    Worked value: tdc_pair([5, 6], [8, 9], [1.0, 4.0]) = ([5, 6, 8], [5, 6, 9]).
+    """
+    raise NotImplementedError("Exercise 5.6: write tdc_pair")

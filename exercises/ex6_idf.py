@@ -6,7 +6,7 @@ Replace each `raise NotImplementedError` by your code, then run `semanticbm chec
 import numpy as np
 
 
-# 6.1  difficulty 2 of 5, 20 minutes, 3 points
+# 6.1  difficulty 2 of 5, 20 minutes, 2 points
 def u0(matrix: np.ndarray) -> np.ndarray:
     """U0 of each word: how far it lies along the strongest direction v0 of the matrix.
 
@@ -32,7 +32,7 @@ def u0_idf_correlation(u0: np.ndarray, vocabulary: dict[str, int], idf: dict[str
     raise NotImplementedError("Exercise 6.2: write u0_idf_correlation")
 
 
-# 6.3  difficulty 3 of 5, 20 minutes, 3 points
+# 6.3  difficulty 3 of 5, 20 minutes, 2 points
 def edit_u0(
     matrix: np.ndarray, u0: np.ndarray, s0: float, v0: np.ndarray, token_ids: list[int], s: float
 ) -> np.ndarray:

@@ -34,7 +34,7 @@ def attention_by_idf(attention: list[np.ndarray], idf: list[np.ndarray]) -> floa
     raise NotImplementedError("Exercise 7.2: write attention_by_idf")
 
 
-# 7.3  difficulty 3 of 5, 20 minutes, 3 points
+# 7.3  difficulty 3 of 5, 20 minutes, 2 points
 def head_contribution(z: np.ndarray, weight: np.ndarray, head: int, n_heads: int) -> np.ndarray:
     """What one head adds to the residual stream, before the bias.
 
@@ -48,7 +48,7 @@ def head_contribution(z: np.ndarray, weight: np.ndarray, head: int, n_heads: int
     raise NotImplementedError("Exercise 7.3: write head_contribution")
 
 
-# 7.4  difficulty 3 of 5, 20 minutes, 3 points
+# 7.4  difficulty 3 of 5, 20 minutes, 2 points
 def cut_document(logits: np.ndarray, document_span: tuple[int, int]) -> np.ndarray:
     """Attention of heads in which [CLS] cannot look at the document; all other positions look as before.
 

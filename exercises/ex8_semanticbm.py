@@ -6,7 +6,7 @@ Replace each `raise NotImplementedError` by your code, then run `semanticbm chec
 import numpy as np
 
 
-# 8.1  difficulty 2 of 5, 20 minutes, 3 points
+# 8.1  difficulty 2 of 5, 20 minutes, 2 points
 def features(g: np.ndarray, ms: np.ndarray) -> np.ndarray:
     """SemanticBM's features of a pair, with weights shared over the query pieces.
 
@@ -34,7 +34,7 @@ def split_by_query(query_ids: list[str], share: float, rng: np.random.Generator)
     raise NotImplementedError("Exercise 8.2: write split_by_query")
 
 
-# 8.3  difficulty 3 of 5, 30 minutes, 3 points
+# 8.3  difficulty 3 of 5, 30 minutes, 4 points
 def ridge_predictions(train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray, penalty: float) -> np.ndarray:
     """Predicted scores of test pairs from a ridge regression on training pairs.
 
@@ -48,7 +48,7 @@ def ridge_predictions(train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarr
     raise NotImplementedError("Exercise 8.3: write ridge_predictions")
 
 
-# 8.4  difficulty 2 of 5, 10 minutes, 2 points
+# 8.4  difficulty 2 of 5, 10 minutes, 1 points
 def random_heads(
     n_layers: int, n_heads: int, chosen: list[tuple[int, int]], rng: np.random.Generator
 ) -> list[tuple[int, int]]:
@@ -63,7 +63,7 @@ def random_heads(
     raise NotImplementedError("Exercise 8.4: write random_heads")
 
 
-# 8.5  difficulty 3 of 5, 30 minutes, 3 points
+# 8.5  difficulty 3 of 5, 30 minutes, 4 points
 def judge(values: np.ndarray, threshold: float, rng: np.random.Generator) -> tuple[float, float, float, str]:
     """The mean over queries, its 95 % bootstrap interval, and the verdict on a claim.
 
@@ -76,3 +76,29 @@ def judge(values: np.ndarray, threshold: float, rng: np.random.Generator) -> tup
     Worked value: judge(np.array([1.0, 1.0]), 0.5, rng) = (1.0, 1.0, 1.0, "reproduced").
     """
     raise NotImplementedError("Exercise 8.5: write judge")
+
+
+# 8.6  difficulty 2 of 5, 10 minutes, 1 points
+def centre_within(scores: np.ndarray, query_ids: list[str]) -> np.ndarray:
+    """Scores from which each query's own mean is taken off: what a centred fit is made on.
+
+    Goal: a ranking compares documents of one query, so what a whole query has in common must not count.
+
+    scores: float [pair]. query_ids: the query of each pair; the pairs of a query need not stand together.
+    Returns float [pair], in the same order.
+    Worked value: scores [1, 3, 7] of the queries ["a", "a", "b"] give [-1, 1, 0].
+    """
+    raise NotImplementedError("Exercise 8.6: write centre_within")
+
+
+# 8.7  difficulty 2 of 5, 15 minutes, 2 points
+def mean_ablation(z: np.ndarray, head: int, n_heads: int) -> np.ndarray:
+    """z in which one head says of every pair what it says on average.
+
+    Goal: silence a head without pushing the model where it never was: its mean is usual, 0 is not.
+
+    z: float [pair, position, head * d_head]. Head h owns the columns h * d_head to (h + 1) * d_head.
+    Returns the same shape: the head's columns are their mean over pairs, at each position; all others stay.
+    Worked value: z [[[1, 5]], [[3, 6]]], head 0 of 2 gives [[[2, 5]], [[2, 6]]].
+    """
+    raise NotImplementedError("Exercise 8.7: write mean_ablation")

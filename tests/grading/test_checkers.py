@@ -53,9 +53,11 @@ EXERCISES = [pytest.param(exercise, id=exercise.id) for exercise in all_exercise
 
 def test_the_set_is_complete():
     exercises = all_exercises()
-    assert len(exercises) >= 36
+    assert len(exercises) >= 44
     assert sum(exercise.max_points for exercise in exercises) == 100
-    assert all(3 <= len(of_chapter(chapter)) <= 6 for chapter in CHAPTERS)
+    rates = [exercise.max_points / exercise.minutes * 10 for exercise in exercises]
+    assert all(1 <= rate <= 2 for rate in rates)
+    assert all(3 <= len(of_chapter(chapter)) <= 7 for chapter in CHAPTERS)
     assert len({exercise.function for exercise in exercises}) == len(exercises)
 
 

@@ -68,7 +68,7 @@ def test_check_tells_called_returned_expected_and_names_the_mistake(folder, caps
 def test_check_shows_progress_for_a_chapter_and_to_do_for_a_stub(folder, capsys):
     check_command("ex1_bm25", 1, folder)
     text = capsys.readouterr().out
-    assert "0 of  4 solved" in text and "1 of 9 points" in text
+    assert "0 of  5 solved" in text and "0.5 of 7 points" in text
     check_command("tf_factor", 1, folder)
     text = capsys.readouterr().out
     assert "to do" in text and "hint" not in text
@@ -97,11 +97,11 @@ def test_grade_writes_json_csv_and_gradescope(folder, tmp_path, capsys):
     assert grade_command(folder, False, Files(*places)) == 0
     assert "not run" in capsys.readouterr().out
     points, rows = json.loads(places[0].read_text()), list(csv.reader(places[1].open()))
-    assert (points["points"], points["max_points"], len(points["exercises"])) == (1, 100, 38)
-    assert points["exercises"][0]["points"] == 1 and points["exercises"][0]["max_points"] == 2
-    assert rows[1][1:6] == ["1", "100", "0 of 38 solved", "", "1"] and len(rows) == 2
+    assert (points["points"], points["max_points"], len(points["exercises"])) == (0.5, 100, 44)
+    assert points["exercises"][0]["points"] == 0.5 and points["exercises"][0]["max_points"] == 1
+    assert rows[1][1:6] == ["0.5", "100", "0 of 44 solved", "", "0.5"] and len(rows) == 2
     scope = json.loads(places[2].read_text())
-    assert scope["score"] == 1 and sum(test["max_score"] for test in scope["tests"]) == 100
+    assert scope["score"] == 0.5 and sum(test["max_score"] for test in scope["tests"]) == 100
 
 
 def test_grade_gives_a_list_for_a_folder_of_students(tmp_path):
@@ -110,7 +110,7 @@ def test_grade_gives_a_list_for_a_folder_of_students(tmp_path):
     (tmp_path / "course" / "ada" / "ex1_bm25.py").write_text(GOOD, encoding="utf-8")
     grade_command(tmp_path / "course", False, Files(tmp_path / "out.json"), trusted=True)
     found = json.loads((tmp_path / "out.json").read_text())
-    assert [(one["student"], one["points"]) for one in found["students"]] == [("ada", 9), ("bob", 0)]
+    assert [(one["student"], one["points"]) for one in found["students"]] == [("ada", 7), ("bob", 0)]
 
 
 def test_grade_refuses_bad_input(tmp_path, folder):
@@ -130,7 +130,7 @@ def test_pytest_gives_the_same_feedback(folder):
         env=os.environ | {"PYTEST_ADDOPTS": ""},
         cwd=folder,
     )
-    assert "1 failed, 3 skipped" in done.stdout and "base 2" in done.stdout and "progress" in done.stdout
+    assert "1 failed, 4 skipped" in done.stdout and "base 2" in done.stdout and "progress" in done.stdout
     assert "Traceback" not in done.stdout and "run_checks" not in done.stdout
 
 
@@ -139,7 +139,7 @@ def test_check_in_a_notebook(capsys):
         return np.log(1 + (n_documents - document_frequency + 0.5) / (document_frequency + 0.5))
 
     check(idf)
-    assert "solved, 2 of 2 points" in capsys.readouterr().out
+    assert "solved, 1 of 1 points" in capsys.readouterr().out
     with pytest.raises(UserError):
         check(3.5)
 

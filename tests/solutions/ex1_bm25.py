@@ -24,3 +24,11 @@ def bm25(query, documents, idf, k1, b):
             for document in documents
         ]
     )
+
+
+def ndcg(grades, depth):
+    discounts = 1 / np.log2(np.arange(len(grades)) + 2)
+    gain = sum(grade * discount for grade, discount in list(zip(grades, discounts, strict=True))[:depth])
+    ideal = sorted(grades, reverse=True)
+    best = sum(grade * discount for grade, discount in list(zip(ideal, discounts, strict=True))[:depth])
+    return float(gain / best) if best > 0 else 0.0

@@ -27,3 +27,8 @@ def attention_row(query_id, document, k1, b, avgdl):
 
 def scoring_head(idf, share, sink):
     return float((idf * share).sum() / (idf.sum() + np.exp(sink)))
+
+
+def soft_match(weight, beta):
+    strength = 1 + weight * (np.exp(beta) - 1)
+    return np.log(strength), weight * np.exp(beta) / strength

@@ -77,3 +77,8 @@ def path_to_head(traced, baseline, perturbed, sender, receiver, kind, n_heads):
         getattr(self_attention(layers(traced)[receiver[0]]), kind).output = value
         scores = traced.output.logits[:, 0].save()
     return scores
+
+
+def attribution(slopes, z_baseline, z_perturbed, n_heads):
+    guess = (slopes * (z_perturbed - z_baseline)).sum(axis=0)
+    return guess.reshape(n_heads, -1).sum(axis=1)

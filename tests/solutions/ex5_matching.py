@@ -27,3 +27,8 @@ def choose_heads(rise, low, auc, min_rise, min_auc):
 
 def tfc1_pair(document, term, filler):
     return document + [filler] * len(term), document + term
+
+
+def tdc_pair(document, words, idf):
+    common, rare = words if idf[0] < idf[1] else words[::-1]
+    return [*document, common], [*document, rare]

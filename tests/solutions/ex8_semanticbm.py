@@ -31,3 +31,16 @@ def judge(values, threshold, rng):
     places = rng.integers(len(values), size=(1000, len(values)))
     low, high = np.quantile(values[places].mean(axis=1), [0.025, 0.975])
     return values.mean(), low, high, "reproduced" if low > threshold else "not reproduced"
+
+
+def centre_within(scores, query_ids):
+    ids = np.array(query_ids)
+    return np.array([score - scores[ids == query].mean() for score, query in zip(scores, query_ids, strict=True)])
+
+
+def mean_ablation(z, head, n_heads):
+    d_head = z.shape[-1] // n_heads
+    columns = slice(head * d_head, (head + 1) * d_head)
+    ablated = z.copy()
+    ablated[..., columns] = z[..., columns].mean(axis=0)
+    return ablated

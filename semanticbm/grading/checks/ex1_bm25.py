@@ -10,7 +10,7 @@ from semanticbm.grading.registry import ExerciseFile
 FILE = ExerciseFile(1)
 
 # --------------------------------------------------------------------------------------------------------------------
-idf = FILE.exercise("idf", "Write Lucene's IDF: rare words weigh more, and no word weighs less than 0.", 1, 5, 2)
+idf = FILE.exercise("idf", "Write Lucene's IDF: rare words weigh more, and no word weighs less than 0.", 1, 5, 1)
 
 
 @idf.check(
@@ -65,7 +65,7 @@ def value(answer, case):
 
 # --------------------------------------------------------------------------------------------------------------------
 mended_idf = FILE.exercise(
-    "mended_idf", "Write Robertson's IDF and mend its negative values as rank-bm25 does.", 2, 10, 2
+    "mended_idf", "Write Robertson's IDF and mend its negative values as rank-bm25 does.", 2, 10, 1
 )
 
 
@@ -155,7 +155,7 @@ def edges(answer, case):
 
 # --------------------------------------------------------------------------------------------------------------------
 tf_factor = FILE.exercise(
-    "tf_factor", "Write BM25's TF factor: saturation and length normalisation in one line.", 1, 10, 2
+    "tf_factor", "Write BM25's TF factor: saturation and length normalisation in one line.", 1, 10, 1
 )
 
 
@@ -228,7 +228,7 @@ def defaults(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-bm25 = FILE.exercise("bm25", "Score every document for a query with BM25.", 2, 20, 3)
+bm25 = FILE.exercise("bm25", "Score every document for a query with BM25.", 2, 20, 2)
 
 WORDS = ["river", "bank", "money", "water", "loan", "tree", "stone", "fish"]
 LONGER = ["banks", "rivers", "loans", "trees"]  # words that hold another word
@@ -330,3 +330,64 @@ def all_words(answer, case):
             ),
         },
     )
+
+
+# --------------------------------------------------------------------------------------------------------------------
+ndcg = FILE.exercise("ndcg", "Measure a ranking: grades count less the lower they stand.", 2, 15, 2)
+
+
+def _dcg(grades, discount) -> float:
+    return sum(grade / discount(rank) for rank, grade in enumerate(grades, start=1))
+
+
+def _ndcg(grades, depth, discount=lambda rank: np.log2(rank + 1), best=None, gain=lambda grade: grade) -> float:
+    """nDCG written as a loop, with switches for the usual mistakes."""
+    grades = [gain(grade) for grade in grades]
+    best = sorted(grades, reverse=True) if best is None else best
+    full = _dcg(best[:depth], discount)
+    return _dcg(grades[:depth], discount) / full if full else 0.0
+
+
+def _check_ndcg(answer, grades, depth) -> None:
+    right = _ndcg(grades, depth)
+    mistakes = {
+        "The sum is not divided by that of the best possible order.": _dcg(grades[:depth], lambda r: np.log2(r + 1)),
+        "The discount is log2(rank + 1) with ranks from 1; yours is the rank.": _ndcg(grades, depth, lambda r: r),
+        "Ranks count from 1: the first document is divided by log2(2) = 1.": _ndcg(
+            grades, depth, lambda r: np.log2(r + 2)
+        ),
+        "Only the first `depth` ranks count.": _ndcg(grades, None),
+        "The best order is that of *all* grades, also of those below the depth.": _ndcg(
+            grades, depth, best=sorted(grades[:depth], reverse=True)
+        ),
+        "Grades count as they are here, not as 2^grade - 1.": _ndcg(grades, depth, gain=lambda grade: 2**grade - 1),
+        "Nothing is discounted.": _ndcg(grades, depth, lambda r: 1),
+        "A ranking without a good document is worth 0.": np.nan,
+    }
+    wrong = {name: value for name, value in mistakes.items() if np.isnan(value) or abs(value - right) > 1e-3}
+    answer.gives((grades, depth), right, wrong)
+
+
+@ndcg.check(
+    1,
+    "First the whole ranking counts. What is the best that these grades could give?",
+    "Divide the sum by that of the grades sorted from high to low.",
+    "sum(grade / np.log2(rank + 1) for rank, grade in enumerate(grades, start=1)).",
+)
+def in_order(answer, case):
+    _check_ndcg(answer, case.pick([0, 3, 1, 2], [1, 0, 2], [2, 0, 0, 1, 3]), 10)
+
+
+@ndcg.check(
+    1,
+    "Now the ranking is longer than the depth, and one has no good document at all.",
+    "Cut both sums at the depth: the ranking, and all grades sorted. Without a grade above 0 the value is 0.",
+    "ndcg([0, 1, 2], 2) = (1 / log2(3)) / (2 + 1 / log2(3)) = 0.2398.",
+)
+def at_a_depth(answer, case):
+    for grades, depth in case.pick(
+        (([0, 1, 2, 3], 2), ([0, 0], 5), ([1, 0, 2], 1)),
+        (([1, 0, 0, 2, 3], 3), ([0, 0, 2], 2), ([0], 3)),
+        (([2, 1, 3], 1), ([0, 0, 0], 2), ([1, 2, 0, 3], 3)),
+    ):
+        _check_ndcg(answer, grades, depth)

@@ -12,7 +12,7 @@ NAMES = ("input_ids", "token_type_ids")
 
 # --------------------------------------------------------------------------------------------------------------------
 pair_ids = FILE.exercise(
-    "pair_ids", "Join query and document to the one sequence that a cross-encoder reads.", 1, 10, 2
+    "pair_ids", "Join query and document to the one sequence that a cross-encoder reads.", 1, 10, 1
 )
 
 
@@ -78,7 +78,7 @@ def types(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-spans = FILE.exercise("spans", "Find query and document in a sequence of token ids.", 2, 10, 2)
+spans = FILE.exercise("spans", "Find query and document in a sequence of token ids.", 2, 10, 1)
 EDGES = {
     "[CLS] is inside the query span: it starts at 1.": lambda q, d, n: ((0, q[1]), d),
     "The stop is the last position; as in Python's slices it must be one more.": lambda q, d, n: (
@@ -123,7 +123,7 @@ def padded(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-pad_batch = FILE.exercise("pad_batch", "Put sequences of different length into one batch, with a mask.", 2, 10, 2)
+pad_batch = FILE.exercise("pad_batch", "Put sequences of different length into one batch, with a mask.", 2, 10, 1)
 BATCH = ("input_ids", "attention_mask")
 
 
@@ -190,7 +190,7 @@ def mask(answer, case):
 
 # --------------------------------------------------------------------------------------------------------------------
 score_by_hand = FILE.exercise(
-    "score_by_hand", "From the last layer's vectors to the score, with pooler and classifier.", 2, 20, 3
+    "score_by_hand", "From the last layer's vectors to the score, with pooler and classifier.", 2, 20, 2
 )
 
 

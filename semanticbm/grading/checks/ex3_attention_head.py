@@ -16,7 +16,7 @@ def _settings(case) -> tuple[float, float, float]:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-match_share = FILE.exercise("match_share", "The share of attention that falls on the copies of a word.", 1, 10, 2)
+match_share = FILE.exercise("match_share", "The share of attention that falls on the copies of a word.", 1, 10, 1)
 
 
 def _share_mistakes(tf, length, beta, sink) -> dict:
@@ -62,7 +62,7 @@ def value(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-logits_for = FILE.exercise("logits_for", "From BM25's k1 and b to the two logits of an attention head.", 3, 20, 3)
+logits_for = FILE.exercise("logits_for", "From BM25's k1 and b to the two logits of an attention head.", 3, 20, 2)
 
 
 @logits_for.check(
@@ -295,7 +295,7 @@ def _opposite(query_id, document, k1, b, avgdl) -> np.ndarray:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-scoring_head = FILE.exercise("scoring_head", "A second head adds up IDF times soft TF at [CLS].", 3, 20, 3)
+scoring_head = FILE.exercise("scoring_head", "A second head adds up IDF times soft TF at [CLS].", 3, 20, 2)
 
 
 def _scoring_case(case):
@@ -346,3 +346,54 @@ def heavy_sink(answer, case):
     sink = case.pick(2.0, 0.7, 3.1)
     expected = np.average([*share, 0], weights=[*idf, np.exp(sink)])
     answer.gives((idf, share, sink), float(expected), _scoring_mistakes(idf, share, sink), tolerance=1e-7)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+soft_match = FILE.exercise(
+    "soft_match", "A synonym counts as a part of an occurrence: its logit, and how it is read.", 3, 15, 2
+)
+
+
+def _soft_cases(case):
+    return case.pick(((0.5, 2.0), (0.0, 3.0)), ((0.25, 1.2), (1.0, 2.5)), ((0.8, 4.1), (0.1, 0.7)))
+
+
+@soft_match.check(
+    1,
+    "At g = 0 the logit must be 0, that of another word; at g = 1 it must be beta.",
+    "Logits do not mix, weights do: e^logit lies at g between 1 and e^beta.",
+    "logit = ln(1 + g (e^beta - 1)).",
+)
+def logit(answer, case):
+    for g, beta in _soft_cases(case):
+        got = answer.parts(g, beta, names=("logit", "read"))[0]
+        right = np.log(1 - g + g * np.exp(beta))
+        mistakes = {
+            "The logit is not g times beta: it is the weights e^logit that are mixed.": g * beta,
+            "The 1 is missing: it is e^beta - 1.": np.log(1 + g * np.exp(beta)),
+            "This is the weight of the synonym; its logit is the logarithm.": 1 - g + g * np.exp(beta),
+            "beta was not exponentiated.": np.log(1 + g * beta),
+            "The logit comes first, then the weight of the reading.": g * np.exp(beta - right),
+        }
+        answer.part(got, right, "logit", {name: one for name, one in mistakes.items() if abs(one - right) > 1e-3})
+
+
+@soft_match.check(
+    1,
+    "A synonym attracts too much attention for what it is worth. By how much must the reading be turned down?",
+    "The mass e^logit, times the weight of the reading, must be g e^beta: g copies.",
+    "read = g e^beta / e^logit.",
+)
+def read(answer, case):
+    for g, beta in _soft_cases(case):
+        got = answer.parts(g, beta, names=("logit", "read"))[1]
+        mass = 1 - g + g * np.exp(beta)
+        right = g * np.exp(beta) / mass
+        mistakes = {
+            "This is g itself; the mass of the synonym is not that of a copy.": g,
+            "g is missing above the line.": np.exp(beta) / mass,
+            "The fraction is upside down.": mass / (g * np.exp(beta)) if g else np.nan,
+            "e^beta is missing above the line.": g / mass,
+        }
+        wrong = {name: one for name, one in mistakes.items() if np.isnan(one) or abs(one - right) > 1e-3}
+        answer.part(got, right, "read", wrong)

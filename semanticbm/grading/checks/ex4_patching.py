@@ -11,7 +11,7 @@ FILE = ExerciseFile(4)
 TOLERANCE = 1e-5  # scores of the random models are of size 1, in float32
 
 # --------------------------------------------------------------------------------------------------------------------
-metric = FILE.exercise("metric", "The share of a score's change that a patch brings about.", 1, 5, 2)
+metric = FILE.exercise("metric", "The share of a score's change that a patch brings about.", 1, 5, 1)
 
 
 def _metric_mistakes(patched, baseline, perturbed) -> dict:
@@ -124,7 +124,7 @@ def signs(answer, case):
 
 # --------------------------------------------------------------------------------------------------------------------
 patch_head = FILE.exercise(
-    "patch_head", "Replace one head's output by its value in another run, with nnsight.", 4, 45, 4
+    "patch_head", "Replace one head's output by its value in another run, with nnsight.", 4, 45, 6
 )
 
 
@@ -212,7 +212,7 @@ def batch(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-path_to_score = FILE.exercise("path_to_score", "The direct effect of a head: freeze every other head.", 4, 45, 4)
+path_to_score = FILE.exercise("path_to_score", "The direct effect of a head: freeze every other head.", 4, 45, 6)
 
 
 def _path_mistakes(model, baseline, perturbed, layer, head) -> dict:
@@ -385,7 +385,7 @@ def direct_effect(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-path_to_head = FILE.exercise("path_to_head", "A path from one head into the query, key or value of another.", 5, 60, 5)
+path_to_head = FILE.exercise("path_to_head", "A path from one head into the query, key or value of another.", 5, 60, 8)
 
 
 def _receiver_mistakes(model, baseline, perturbed, sender, receiver, kind) -> dict:
@@ -462,3 +462,51 @@ def query(answer, case):
 )
 def key_and_value(answer, case):
     _check_path_to_head(answer, case, ["key", "value"])
+
+
+# --------------------------------------------------------------------------------------------------------------------
+attribution = FILE.exercise("attribution", "Guess all patches of a layer from one gradient.", 3, 20, 3)
+
+
+def _check_attribution(answer, case, n_positions: int) -> None:
+    rng, (n_heads, d_head) = case.rng(7), case.pick((2, 3), (3, 2), (4, 3))
+    slopes, before, after = rng.normal(size=(3, n_positions, n_heads * d_head))
+    product = slopes * (after - before)
+
+    def by_head(values):
+        return np.array([values[:, head * d_head : (head + 1) * d_head].sum() for head in range(n_heads)])
+
+    right = by_head(product)
+    mistakes = {
+        "The change is z_perturbed - z_baseline, not the other way round.": -right,
+        "The perturbed z is no change: take the baseline off.": by_head(slopes * after),
+        "The slopes are missing.": by_head(after - before),
+        "A head's numbers stand side by side: columns h * d_head to (h + 1) * d_head.": np.array(
+            [product[:, head::n_heads].sum() for head in range(n_heads)]
+        ),
+        "Only [CLS] is counted: add up over all positions.": by_head(product[:1]),
+        "This is the mean over positions; take the sum.": right / n_positions,
+        "The signs were dropped: changes in opposite directions must cancel.": by_head(np.abs(product)),
+    }
+    wrong = {name: value for name, value in mistakes.items() if not np.allclose(value, right)}
+    answer.gives((slopes, before, after, n_heads), right, wrong)
+
+
+@attribution.check(
+    1,
+    "First one position. Slope times change, for each number; then add up what belongs to a head.",
+    "Head h owns the columns h * d_head to (h + 1) * d_head.",
+    "(slopes * (z_perturbed - z_baseline)).reshape(positions, n_heads, d_head), summed over the last axis.",
+)
+def one_position(answer, case):
+    _check_attribution(answer, case, 1)
+
+
+@attribution.check(
+    1,
+    "Now several positions: a patch of a head replaces its z at all of them.",
+    "Add up over the positions, too.",
+    "The result has one number for each head.",
+)
+def all_positions(answer, case):
+    _check_attribution(answer, case, case.pick(5, 4, 7))

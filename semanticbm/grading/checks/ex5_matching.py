@@ -10,7 +10,7 @@ from semanticbm.grading.registry import ExerciseFile
 FILE = ExerciseFile(5)
 
 # --------------------------------------------------------------------------------------------------------------------
-matching_score = FILE.exercise("matching_score", "A query token's matching score, from raw attention.", 2, 20, 3)
+matching_score = FILE.exercise("matching_score", "A query token's matching score, from raw attention.", 2, 20, 2)
 
 
 def _attention(case, n_layers: int, n_heads: int, query: int, document: int):
@@ -123,7 +123,7 @@ def unequal_groups(answer, case):
 
 # --------------------------------------------------------------------------------------------------------------------
 same_token_auc = FILE.exercise(
-    "same_token_auc", "Does a query token prefer its own copies? Measure it by an AUC.", 3, 20, 3
+    "same_token_auc", "Does a query token prefer its own copies? Measure it by an AUC.", 3, 20, 2
 )
 
 
@@ -359,4 +359,50 @@ def baseline(answer, case):
             ]
             + fillers,
         },
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------------
+tdc_pair = FILE.exercise(
+    "tdc_pair", "A second axiom: the rarer of two query words in the commoner one's place.", 1, 10, 1
+)
+
+
+def _check_tdc(answer, document, words, idf) -> None:
+    rare = words[int(np.argmax(idf))]
+    common = words[int(np.argmin(idf))]
+    right = ([*document, common], [*document, rare])
+    mistakes = {
+        "The perturbed document is the one with the *rarer* word, and a rare word has a high IDF.": right[::-1],
+        "The word stands at the start; append it at the end.": ([common, *document], [rare, *document]),
+        "Both words were appended; the rarer one takes the place of the commoner.": (
+            right[0],
+            [*document, common, rare],
+        ),
+        "The baseline has the commoner word in the place of the rarer one.": (list(document), right[1]),
+    }
+    answer.gives((document, words, idf), right, mistakes)
+
+
+@tdc_pair.check(
+    1,
+    "Which of the two words tells more about a document?",
+    "The rarer word has the higher IDF. It stands in the perturbed document.",
+    "baseline = document + [commoner word], perturbed = document + [rarer word].",
+)
+def rarer_last(answer, case):
+    _check_tdc(
+        answer, *case.pick(([5, 6], [8, 9], [1.0, 4.0]), ([3], [9, 8], [0.5, 0.7]), ([1, 2, 8], [8, 0], [0.2, 6.0]))
+    )
+
+
+@tdc_pair.check(
+    1,
+    "Now the rarer word is given first.",
+    "Compare the two values of idf; the order of the words says nothing.",
+    "If idf[0] > idf[1], words[0] is the rarer one.",
+)
+def either_order(answer, case):
+    _check_tdc(
+        answer, *case.pick(([5, 6], [8, 9], [4.0, 1.0]), ([3, 9], [2, 7], [0.7, 0.5]), ([1, 2], [4, 3], [0.0, -1.0]))
     )

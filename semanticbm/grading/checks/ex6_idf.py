@@ -11,7 +11,7 @@ from semanticbm.grading.registry import ExerciseFile
 FILE = ExerciseFile(6)
 
 # --------------------------------------------------------------------------------------------------------------------
-u0 = FILE.exercise("u0", "The strongest pattern of the embedding matrix, with a fixed sign.", 2, 20, 3)
+u0 = FILE.exercise("u0", "The strongest pattern of the embedding matrix, with a fixed sign.", 2, 20, 2)
 
 
 def _matrix(case, number=0) -> np.ndarray:
@@ -159,7 +159,7 @@ def missing_words(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-edit_u0 = FILE.exercise("edit_u0", "Move chosen words along v0, in units of the spread of U0.", 3, 20, 3)
+edit_u0 = FILE.exercise("edit_u0", "Move chosen words along v0, in units of the spread of U0.", 3, 20, 2)
 
 
 def _edit_case(case):

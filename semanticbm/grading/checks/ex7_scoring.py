@@ -188,7 +188,7 @@ def ties_and_constants(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-head_contribution = FILE.exercise("head_contribution", "What one head writes into the residual stream.", 3, 20, 3)
+head_contribution = FILE.exercise("head_contribution", "What one head writes into the residual stream.", 3, 20, 2)
 
 
 def _head_case(case):
@@ -266,7 +266,7 @@ def own_part(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-cut_document = FILE.exercise("cut_document", "Forbid [CLS] to look at the document, before the softmax.", 3, 20, 3)
+cut_document = FILE.exercise("cut_document", "Forbid [CLS] to look at the document, before the softmax.", 3, 20, 2)
 
 
 def _cut(logits, columns, value=-np.inf, rows=0) -> np.ndarray:

@@ -13,7 +13,7 @@ from semanticbm.grading.registry import ExerciseFile
 FILE = ExerciseFile(8)
 
 # --------------------------------------------------------------------------------------------------------------------
-features = FILE.exercise("features", "SemanticBM's features of a pair: IDF, soft TF, and their product.", 2, 20, 3)
+features = FILE.exercise("features", "SemanticBM's features of a pair: IDF, soft TF, and their product.", 2, 20, 2)
 
 
 def _feature_mistakes(g, scores) -> dict:
@@ -153,7 +153,7 @@ def share_and_chance(answer, case):
 
 # --------------------------------------------------------------------------------------------------------------------
 ridge_predictions = FILE.exercise(
-    "ridge_predictions", "Fit on training pairs, predict test pairs, with honest scaling.", 3, 30, 3
+    "ridge_predictions", "Fit on training pairs, predict test pairs, with honest scaling.", 3, 30, 4
 )
 
 
@@ -230,7 +230,7 @@ def with_penalty(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-random_heads = FILE.exercise("random_heads", "The control: as many other heads, drawn at random.", 2, 10, 2)
+random_heads = FILE.exercise("random_heads", "The control: as many other heads, drawn at random.", 2, 10, 1)
 
 
 def _chosen(case) -> tuple[list[tuple[int, int]], int, int]:
@@ -297,7 +297,7 @@ def drawn_with_rng(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-judge = FILE.exercise("judge", "Judge a claim by a bootstrap interval over queries.", 3, 30, 3)
+judge = FILE.exercise("judge", "Judge a claim by a bootstrap interval over queries.", 3, 30, 4)
 YES, NO = "reproduced", "not reproduced"
 
 
@@ -395,3 +395,69 @@ def verdict(answer, case):
     value = case.pick(0.5, -1.25, 3.0)
     for threshold in (value, value - 0.25):
         _check_verdict(answer, np.full(case.pick(6, 4, 9), value), threshold, case.pick(1, 2, 3))
+
+
+# --------------------------------------------------------------------------------------------------------------------
+centre_within = FILE.exercise("centre_within", "Take each query's own mean off the scores.", 2, 10, 1)
+
+
+@centre_within.check(
+    1,
+    "What do all documents of a query have in common? It cannot order them.",
+    "For each query: the mean over its own pairs, taken off each of them.",
+    "scores[i] - mean of scores[j] over all j with query_ids[j] == query_ids[i].",
+)
+def queries_apart(answer, case):
+    rng, sizes = case.rng(6), case.pick((3, 1, 4), (2, 5), (4, 3, 1, 2))
+    ids = [str(one) for one in rng.permutation([f"q{query}" for query, size in enumerate(sizes) for _ in range(size)])]
+    scores = rng.normal(0, 2, len(ids)) + np.array([3 * int(one[1:]) for one in ids])
+    own = [[score for score, other in zip(scores, ids, strict=True) if other == query] for query in ids]
+    right = np.array([score - sum(group) / len(group) for score, group in zip(scores, own, strict=True)])
+    spread = np.array([np.std(group) or 1 for group in own])
+    answer.gives(
+        (scores, ids),
+        right,
+        {
+            "One mean was taken off all scores; each query has its own.": scores - scores.mean(),
+            "This takes off the median; take the mean.": scores - np.array([np.median(group) for group in own]),
+            "The scores were divided by their spread, too; only the mean is taken off.": right / spread,
+            "These are the means; take them off the scores.": np.array([np.mean(group) for group in own]),
+            "The sign is the other way round.": -right,
+        },
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------------
+mean_ablation = FILE.exercise("mean_ablation", "Let a head say of every pair what it says on average.", 2, 15, 2)
+
+
+@mean_ablation.check(
+    1,
+    "Which axis runs over the pairs? And which columns belong to the head?",
+    "The mean runs over the pairs alone, so each position keeps its own mean.",
+    "columns = slice(head * d_head, (head + 1) * d_head); z[..., columns].mean(axis=0).",
+)
+def columns(answer, case):
+    n_pairs, n_positions, n_heads, d_head = case.pick((3, 2, 2, 3), (4, 3, 3, 2), (2, 5, 4, 1))
+    head, z = case.pick(1, 0, 2), case.rng(9).normal(0.5, 1, (n_pairs, n_positions, n_heads * d_head))
+    own = np.isin(np.arange(n_heads * d_head), np.arange(d_head) + head * d_head)
+
+    def put(value):
+        return np.where(own, value, z)
+
+    answer.gives(
+        (z, head, n_heads),
+        put(sum(z) / n_pairs),
+        {
+            "The head was set to 0, a value that it never has; use its mean over the pairs.": put(0),
+            "The mean runs over the positions; it must run over the pairs.": put(z.mean(axis=1, keepdims=True)),
+            "One number was put everywhere: each position and column has its own mean.": put(z[..., own].mean()),
+            "All heads were ablated; replace the columns of one.": np.broadcast_to(z.mean(axis=0), z.shape),
+            "This is the head's mean alone; return z with it in place.": np.broadcast_to(z.mean(axis=0), z.shape)[
+                ..., own
+            ],
+            "Another head was ablated; heads count from 0.": np.where(
+                np.roll(own, d_head), np.broadcast_to(z.mean(axis=0), z.shape), z
+            ),
+        },
+    )

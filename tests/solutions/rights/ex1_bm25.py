@@ -29,3 +29,11 @@ def bm25__matrix(query, documents, idf, k1, b):
         tf = np.array([Counter(document)[word] for document in documents])
         total = total + times * idf.get(word, 0.0) * tf * (k1 + 1) / (tf + k1 * (1 - b + b * lengths / lengths.mean()))
     return total.tolist()
+
+
+def ndcg__loop(grades, depth):
+    def dcg(values):
+        return sum(grade / math.log2(rank + 1) for rank, grade in enumerate(values[:depth], start=1))
+
+    best = dcg(sorted(grades)[::-1])
+    return dcg(grades) / best if best else 0

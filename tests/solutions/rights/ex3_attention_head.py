@@ -29,3 +29,8 @@ def attention_row__torch(query_id, document, k1, b, avgdl):
 
 def scoring_head__softmax(idf, share, sink):
     return softmax(np.append(np.log(idf), sink)) @ np.append(share, 0.0)
+
+
+def soft_match__expm1(weight, beta):
+    more = weight * np.expm1(beta)
+    return [np.log1p(more), (more + weight) / (1 + more)]

@@ -83,3 +83,10 @@ def path_to_head__hooks(traced, baseline, perturbed, sender, receiver, kind, n_h
         return output.flatten(-2)
 
     return _run(hf, baseline, None, (receiver[0], kind, put))[0]
+
+
+def attribution__einsum(slopes, z_baseline, z_perturbed, n_heads):
+    shape = (len(slopes), n_heads, -1)
+    return torch.einsum(
+        "phd,phd->h", torch.tensor(slopes.reshape(shape)), torch.tensor((z_perturbed - z_baseline).reshape(shape))
+    )

@@ -38,3 +38,7 @@ def choose_heads__loop(rise, low, auc, min_rise, min_auc):
 
 def tfc1_pair__unpacked(document, term, filler):
     return [*document, *(filler for _ in term)], [*document, *term]
+
+
+def tdc_pair__sorted(document, words, idf):
+    return [list(document) + [word] for _, word in sorted(zip(idf, words, strict=True))]

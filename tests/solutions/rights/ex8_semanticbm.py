@@ -35,3 +35,16 @@ def judge__choice(values, threshold, rng):
     low, high = np.percentile(means, 2.5), np.percentile(means, 97.5)
     verdict = "not " * bool(low <= threshold) + "reproduced"
     return [float(np.mean(kept)), float(low), float(high), verdict]
+
+
+def centre_within__pandas(scores, query_ids):
+    import pandas as pd
+
+    table = pd.DataFrame({"score": scores, "query": query_ids})
+    return table["score"] - table.groupby("query")["score"].transform("mean")
+
+
+def mean_ablation__reshaped(z, head, n_heads):
+    parts = torch.tensor(z).reshape(*z.shape[:2], n_heads, -1)
+    parts[:, :, head] = parts[:, :, head].mean(dim=0, keepdim=True)
+    return parts.reshape(z.shape)

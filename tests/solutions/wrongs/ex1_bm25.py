@@ -110,3 +110,26 @@ def bm25__best_word__all_words(query, documents, idf, k1, b):
 
 def bm25__mean__all_words(query, documents, idf, k1, b):
     return _bm25(query, documents, idf, k1, b).mean(axis=1)
+
+
+def _dcg(grades, depth, log=np.log2, shift=2):
+    return sum(grade / log(place + shift) for place, grade in enumerate(grades[:depth]))
+
+
+def ndcg__not_normalised__in_order(grades, depth):
+    return _dcg(grades, depth)
+
+
+def ndcg__ranks_from_0__in_order(grades, depth):
+    best = sum(grade / (place + 1) for place, grade in enumerate(sorted(grades, reverse=True)[:depth]))
+    return sum(grade / (place + 1) for place, grade in enumerate(grades[:depth])) / best
+
+
+def ndcg__best_of_the_top__at_a_depth(grades, depth):
+    best = _dcg(sorted(grades[:depth], reverse=True), depth)
+    return _dcg(grades, depth) / best if best else 0.0
+
+
+def ndcg__no_depth__at_a_depth(grades, depth):
+    best = _dcg(sorted(grades, reverse=True), None)
+    return _dcg(grades, None) / best if best else 0.0

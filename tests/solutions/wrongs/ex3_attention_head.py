@@ -123,3 +123,19 @@ def scoring_head__sink_ignored__heavy_sink(idf, share, sink):
 
 def scoring_head__sink_has_value__heavy_sink(idf, share, sink):
     return float((idf @ share + np.exp(sink)) / (idf.sum() + np.exp(sink)))
+
+
+def soft_match__share_of_beta__logit(weight, beta):
+    return weight * beta, weight * np.exp(beta) / (1 + weight * (np.exp(beta) - 1))
+
+
+def soft_match__no_minus_one__logit(weight, beta):
+    return np.log(1 + weight * np.exp(beta)), weight * np.exp(beta) / (1 + weight * (np.exp(beta) - 1))
+
+
+def soft_match__reads_g__read(weight, beta):
+    return np.log(1 + weight * (np.exp(beta) - 1)), weight
+
+
+def soft_match__no_weight__read(weight, beta):
+    return np.log(1 + weight * (np.exp(beta) - 1)), np.exp(beta) / (1 + weight * (np.exp(beta) - 1))

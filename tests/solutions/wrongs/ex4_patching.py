@@ -261,3 +261,27 @@ def path_to_head__to_the_score__query(traced, baseline, perturbed, sender, recei
 
 def path_to_head__baseline__query(traced, baseline, perturbed, sender, receiver, kind, n_heads):
     return _run_with(traced, baseline, {})
+
+
+def _guess(slopes, change, n_heads):
+    return (slopes * change).sum(axis=0).reshape(n_heads, -1).sum(axis=1)
+
+
+def attribution__exchanged__one_position(slopes, z_baseline, z_perturbed, n_heads):
+    return _guess(slopes, z_baseline - z_perturbed, n_heads)
+
+
+def attribution__no_baseline__one_position(slopes, z_baseline, z_perturbed, n_heads):
+    return _guess(slopes, z_perturbed, n_heads)
+
+
+def attribution__strided__one_position(slopes, z_baseline, z_perturbed, n_heads):
+    return (slopes * (z_perturbed - z_baseline)).sum(axis=0).reshape(-1, n_heads).sum(axis=0)
+
+
+def attribution__only_cls__all_positions(slopes, z_baseline, z_perturbed, n_heads):
+    return _guess(slopes[:1], (z_perturbed - z_baseline)[:1], n_heads)
+
+
+def attribution__mean__all_positions(slopes, z_baseline, z_perturbed, n_heads):
+    return _guess(slopes, z_perturbed - z_baseline, n_heads) / len(slopes)

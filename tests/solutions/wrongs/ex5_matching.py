@@ -126,3 +126,22 @@ def tfc1_pair__one_filler__baseline(document, term, filler):
 
 def tfc1_pair__term_removed__baseline(document, term, filler):
     return [filler if token in term else token for token in document] + [filler] * len(term), document + term
+
+
+def tdc_pair__turned_around__rarer_last(document, words, idf):
+    common, rare = words if idf[0] < idf[1] else words[::-1]
+    return [*document, rare], [*document, common]
+
+
+def tdc_pair__as_given__either_order(document, words, idf):
+    return [*document, words[0]], [*document, words[1]]
+
+
+def tdc_pair__at_the_start__rarer_last(document, words, idf):
+    common, rare = words if idf[0] < idf[1] else words[::-1]
+    return [common, *document], [rare, *document]
+
+
+def tdc_pair__both_words__rarer_last(document, words, idf):
+    common, rare = words if idf[0] < idf[1] else words[::-1]
+    return [*document, common], [*document, common, rare]

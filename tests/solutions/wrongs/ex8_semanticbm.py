@@ -163,3 +163,48 @@ def judge__not_zero__verdict(values, threshold, rng):
     values = values[~np.isnan(values)]
     low, high = np.quantile(_means(values, rng), [0.025, 0.975])
     return values.mean(), low, high, "reproduced" if low > 0 else "not reproduced"
+
+
+def _by_query(scores, query_ids, how):
+    ids = np.array(query_ids)
+    return np.array([how(score, scores[ids == query]) for score, query in zip(scores, query_ids, strict=True)])
+
+
+def centre_within__all_together__queries_apart(scores, query_ids):
+    return scores - scores.mean()
+
+
+def centre_within__median__queries_apart(scores, query_ids):
+    return _by_query(scores, query_ids, lambda score, own: score - np.median(own))
+
+
+def centre_within__scaled__queries_apart(scores, query_ids):
+    return _by_query(scores, query_ids, lambda score, own: (score - own.mean()) / (own.std() or 1))
+
+
+def centre_within__the_mean__queries_apart(scores, query_ids):
+    return _by_query(scores, query_ids, lambda score, own: own.mean())
+
+
+def _ablated(z, head, n_heads, value):
+    d_head = z.shape[-1] // n_heads
+    columns = slice(head * d_head, (head + 1) * d_head)
+    ablated = z.copy()
+    ablated[..., columns] = value(z[..., columns])
+    return ablated
+
+
+def mean_ablation__zero__columns(z, head, n_heads):
+    return _ablated(z, head, n_heads, lambda own: 0)
+
+
+def mean_ablation__over_positions__columns(z, head, n_heads):
+    return _ablated(z, head, n_heads, lambda own: own.mean(axis=1, keepdims=True))
+
+
+def mean_ablation__one_number__columns(z, head, n_heads):
+    return _ablated(z, head, n_heads, lambda own: own.mean())
+
+
+def mean_ablation__every_head__columns(z, head, n_heads):
+    return np.broadcast_to(z.mean(axis=0), z.shape)
