@@ -415,9 +415,8 @@ def _receiver_mistakes(model, baseline, perturbed, sender, receiver, kind) -> di
     }
 
 
-def _check_path_to_head(answer, case, kinds) -> None:
-    model, (baseline, perturbed) = case.model(), case.pairs(2)
-    ends = case.pick(((0, 1), (2, 0)), ((1, 2), (3, 1)), ((1, 0), (3, 2)))
+def _check_path_to_head(answer, case, pairs, ends, kinds) -> None:
+    model, (baseline, perturbed) = case.model(), pairs
     for kind in kinds:
         answer.gives(
             (model.traced, baseline, perturbed, *ends, kind, model.n_heads),
@@ -451,7 +450,8 @@ def no_difference_(answer, case):
     "Clean run: replace only the receiver's columns of that output; freeze nothing.",
 )
 def query(answer, case):
-    _check_path_to_head(answer, case, ["query"])
+    ends = case.pick(((0, 0), (2, 0)), ((0, 1), (2, 0)), ((0, 2), (2, 2)))  # where each mistake shows
+    _check_path_to_head(answer, case, case.pairs(2, changed=4), ends, ["query"])
 
 
 @path_to_head.check(
@@ -461,7 +461,8 @@ def query(answer, case):
     "Save and replace the output of the module called `kind`.",
 )
 def key_and_value(answer, case):
-    _check_path_to_head(answer, case, ["key", "value"])
+    ends = case.pick(((0, 1), (2, 0)), ((1, 2), (3, 1)), ((1, 0), (3, 2)))
+    _check_path_to_head(answer, case, case.pairs(2), ends, ["key", "value"])
 
 
 # --------------------------------------------------------------------------------------------------------------------
