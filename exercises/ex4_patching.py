@@ -51,7 +51,7 @@ def query_effect(patched: np.ndarray, baseline: np.ndarray, perturbed: np.ndarra
     raise NotImplementedError("Exercise 4.2: write query_effect")
 
 
-# 4.3  difficulty 4 of 5, 45 minutes, 6 points
+# 4.3  difficulty 4 of 5, 45 minutes, 5 points
 def patch_head(traced, baseline: dict, perturbed: dict, layer: int, head: int, n_heads: int) -> torch.Tensor:
     """Scores on the baseline with one head's z taken from the perturbed run; everything else runs freely.
 
@@ -64,7 +64,7 @@ def patch_head(traced, baseline: dict, perturbed: dict, layer: int, head: int, n
     raise NotImplementedError("Exercise 4.3: write patch_head")
 
 
-# 4.4  difficulty 4 of 5, 45 minutes, 6 points
+# 4.4  difficulty 4 of 5, 45 minutes, 5 points
 def path_to_score(traced, baseline: dict, perturbed: dict, layer: int, head: int, n_heads: int) -> torch.Tensor:
     """Scores on the baseline with every head's z frozen there, except the sender's, which is the perturbed one.
 
@@ -94,7 +94,7 @@ def cls_shortcut(
     raise NotImplementedError("Exercise 4.5: write cls_shortcut")
 
 
-# 4.6  difficulty 5 of 5, 60 minutes, 8 points
+# 4.6  difficulty 5 of 5, 60 minutes, 6 points
 def path_to_head(
     traced, baseline: dict, perturbed: dict, sender: tuple[int, int], receiver: tuple[int, int], kind: str, n_heads: int
 ) -> torch.Tensor:
@@ -111,7 +111,7 @@ def path_to_head(
     raise NotImplementedError("Exercise 4.6: write path_to_head")
 
 
-# 4.7  difficulty 3 of 5, 20 minutes, 3 points
+# 4.7  difficulty 3 of 5, 20 minutes, 2 points
 def attribution(slopes: np.ndarray, z_baseline: np.ndarray, z_perturbed: np.ndarray, n_heads: int) -> np.ndarray:
     """Attribution patching: a guess of what patching each head of a layer would change, from one gradient.
 

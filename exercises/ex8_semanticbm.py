@@ -63,7 +63,7 @@ def random_heads(
     raise NotImplementedError("Exercise 8.4: write random_heads")
 
 
-# 8.5  difficulty 3 of 5, 30 minutes, 4 points
+# 8.5  difficulty 3 of 5, 30 minutes, 3 points
 def judge(values: np.ndarray, threshold: float, rng: np.random.Generator) -> tuple[float, float, float, str]:
     """The mean over queries, its 95 % bootstrap interval, and the verdict on a claim.
 

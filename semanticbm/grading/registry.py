@@ -43,6 +43,7 @@ CHAPTERS = {
         Chapter(6, "ex6_idf", "book/06-idf-in-u0.qmd", "sec-idf"),
         Chapter(7, "ex7_scoring", "book/07-relaying-and-scoring.qmd", "sec-scoring"),
         Chapter(8, "ex8_semanticbm", "book/08-semanticbm.qmd", "sec-semanticbm"),
+        Chapter(9, "ex9_written", "book/09-what-the-heads-write.qmd", "sec-written"),
     )
 }
 

@@ -97,9 +97,9 @@ def test_grade_writes_json_csv_and_gradescope(folder, tmp_path, capsys):
     assert grade_command(folder, False, Files(*places)) == 0
     assert "not run" in capsys.readouterr().out
     points, rows = json.loads(places[0].read_text()), list(csv.reader(places[1].open()))
-    assert (points["points"], points["max_points"], len(points["exercises"])) == (0.5, 100, 44)
+    assert (points["points"], points["max_points"], len(points["exercises"])) == (0.5, 100, 48)
     assert points["exercises"][0]["points"] == 0.5 and points["exercises"][0]["max_points"] == 1
-    assert rows[1][1:6] == ["0.5", "100", "0 of 44 solved", "", "0.5"] and len(rows) == 2
+    assert rows[1][1:6] == ["0.5", "100", "0 of 48 solved", "", "0.5"] and len(rows) == 2
     scope = json.loads(places[2].read_text())
     assert scope["score"] == 0.5 and sum(test["max_score"] for test in scope["tests"]) == 100
 

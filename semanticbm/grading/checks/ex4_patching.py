@@ -124,7 +124,7 @@ def signs(answer, case):
 
 # --------------------------------------------------------------------------------------------------------------------
 patch_head = FILE.exercise(
-    "patch_head", "Replace one head's output by its value in another run, with nnsight.", 4, 45, 6
+    "patch_head", "Replace one head's output by its value in another run, with nnsight.", 4, 45, 5
 )
 
 
@@ -212,7 +212,7 @@ def batch(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-path_to_score = FILE.exercise("path_to_score", "The direct effect of a head: freeze every other head.", 4, 45, 6)
+path_to_score = FILE.exercise("path_to_score", "The direct effect of a head: freeze every other head.", 4, 45, 5)
 
 
 def _path_mistakes(model, baseline, perturbed, layer, head) -> dict:
@@ -385,7 +385,7 @@ def direct_effect(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-path_to_head = FILE.exercise("path_to_head", "A path from one head into the query, key or value of another.", 5, 60, 8)
+path_to_head = FILE.exercise("path_to_head", "A path from one head into the query, key or value of another.", 5, 60, 6)
 
 
 def _receiver_mistakes(model, baseline, perturbed, sender, receiver, kind) -> dict:
@@ -466,7 +466,7 @@ def key_and_value(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-attribution = FILE.exercise("attribution", "Guess all patches of a layer from one gradient.", 3, 20, 3)
+attribution = FILE.exercise("attribution", "Guess all patches of a layer from one gradient.", 3, 20, 2)
 
 
 def _check_attribution(answer, case, n_positions: int) -> None:

@@ -297,7 +297,7 @@ def drawn_with_rng(answer, case):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-judge = FILE.exercise("judge", "Judge a claim by a bootstrap interval over queries.", 3, 30, 4)
+judge = FILE.exercise("judge", "Judge a claim by a bootstrap interval over queries.", 3, 30, 3)
 YES, NO = "reproduced", "not reproduced"
 
 
