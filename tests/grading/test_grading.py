@@ -149,7 +149,7 @@ def test_the_table_for_the_book():
         text = exercise_table(name).data
         assert text.count("\n") == 1 + len(of_chapter(1)) and "| exercise " in text
     with pytest.raises(UserError):
-        exercise_table(9)
+        exercise_table(12)
 
 
 def test_exercises_are_found_by_every_name():

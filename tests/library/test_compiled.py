@@ -175,10 +175,10 @@ def test_tokenizer_splits_as_words_does(text):
 def test_encoding_has_spans_and_word_ids():
     model = compile_bm25(TINY)
     encoding = model.encode([("Cat on mat", "A dog; the CAT's cat")])
-    assert " ".join(model.tokens(encoding)) == "[CLS] cat on mat [SEP] [OTHER] dog the [OTHER] cat [SEP]"
-    assert (encoding.query_spans, encoding.document_spans) == ([(1, 4)], [(5, 10)])
-    assert encoding.token_type_ids.tolist() == [[0] * 5 + [1] * 6]
-    assert encoding.word_ids[0][5:10] == [0, 1, 2, 3, 4]
+    assert " ".join(model.tokens(encoding)) == "[CLS] cat on mat [SEP] [OTHER] dog the cat [OTHER] cat [SEP]"
+    assert (encoding.query_spans, encoding.document_spans) == ([(1, 4)], [(5, 11)])
+    assert encoding.token_type_ids.tolist() == [[0] * 5 + [1] * 7]
+    assert encoding.word_ids[0][5:11] == [0, 1, 2, 3, 4, 5]
 
 
 def test_unknown_query_word_that_matters_is_refused():

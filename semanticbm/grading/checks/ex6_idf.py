@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg, stats
 
-from semanticbm.grading.answer import FLOAT32, as_array, distance
+from semanticbm.grading.answer import FLOAT32, distance
 from semanticbm.grading.registry import ExerciseFile
 
 FILE = ExerciseFile(6)
@@ -38,7 +38,7 @@ def direction(answer, case):
     right, strength, axis = _anchored(matrix)
     u, s, v = linalg.svd(matrix, full_matrices=False)
     centred = linalg.svd(matrix - matrix.mean(0), full_matrices=False)[0][:, 0]
-    value = as_array(answer(matrix))
+    value = answer.array(matrix, shape=right.shape)
 
     def same(other):
         return min(distance(value, other), distance(value, -other)) <= 1
