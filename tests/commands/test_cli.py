@@ -121,7 +121,7 @@ def test_a_full_disk_and_an_interrupt(capsys, monkeypatch):
 
 def test_a_real_full_disk_leaves_no_half_file(tmp_path):
     """/dev/full refuses every byte: a report that cannot be written leaves nothing behind."""
-    from semanticbm.study import reproduce
+    from semanticbm.study.sealed import write_sealed
 
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
@@ -129,7 +129,7 @@ def test_a_real_full_disk_leaves_no_half_file(tmp_path):
     temporary = tmp_path / f".report.json.{os.getpid()}.part"
     temporary.symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
-        reproduce.write_json(target, {"a": list(range(100000))})
+        write_sealed(target, {"a": list(range(100000))})
     assert not target.exists() and not temporary.is_symlink()
 
 
