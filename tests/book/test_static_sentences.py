@@ -58,8 +58,8 @@ SENTENCES = [
     ("05-matching-heads.qmd", "The same word counts most, a synonym counts less", same_before_synonym_before_unrelated),
     ("06-idf-in-u0.qmd", "weaker with the small collection", small_collections_know_less),
     ("06-idf-in-u0.qmd", "alone does about as well as U0", the_token_number_does_as_well),
-    ("08-semanticbm.qmd", "A small part has two readings.", idf_adds_little),
-    ("09-what-it-explains.qmd", "fusion hurts: it is worse than vectors alone", fusion_hurts),
+    ("08-semanticbm.qmd", "So there are three readings of a small part.", idf_adds_little),
+    ("10-what-it-explains.qmd", "fusion hurts: it is worse than vectors alone", fusion_hurts),
 ]
 
 

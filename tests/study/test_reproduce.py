@@ -392,7 +392,8 @@ def test_intervals_come_from_the_seed_of_the_run(tiny, tmp_path):
     values = np.random.default_rng(0).normal(size=30)
     one, again, other = (Study(tiny, load_collection("classroom"), tmp_path, seed=seed) for seed in (3, 3, 4))
     assert one.finding(values) == again.finding(values) != other.finding(values)
-    assert one.mean(values)[0] == other.mean(values)[0] and one.median(values) != other.median(values)
+    many = np.random.default_rng(1).normal(size=400)  # few values have few medians, which two seeds may share
+    assert one.mean(values)[0] == other.mean(values)[0] and one.median(many) != other.median(many)
     assert one.finding([float("nan")] * 3).missing
 
 
