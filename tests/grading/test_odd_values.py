@@ -65,7 +65,7 @@ def test_a_broken_check_is_not_taken_for_a_wrong_answer():
     """The net under odd values must not hide a mistake of ours: before the first answer an error stays an error."""
     from semanticbm.grading.registry import Exercise
 
-    exercise = Exercise("ex1_bm25", "idf", "1.1", "goal", 1, 5)
+    exercise = Exercise("ex1_bm25", "idf", "1.1", "goal", 1, 5, 2)
 
     @exercise.check(1, "hint", "hint")
     def broken(answer, case):

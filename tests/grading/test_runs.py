@@ -18,6 +18,7 @@ from semanticbm.grading.folders import MAX_SOURCE, Submission, copied, left_out,
 from semanticbm.grading.outputs import Files, to_csv
 from semanticbm.grading.plain import cell, inert
 from semanticbm.grading.process import Limits
+from semanticbm.grading.registry import of_chapter
 from semanticbm.grading.report import ERROR, SOLVED, TO_DO, Result
 from semanticbm.grading.runner import Grade, Run, default_jobs, grade_student, import_everything, sandbox_for
 from semanticbm.grading.sandbox import Sandbox, find_sandbox
@@ -27,6 +28,8 @@ ROOT = Path(__file__).parents[2]
 GOOD = (ROOT / "tests" / "solutions" / "ex1_bm25.py").read_text(encoding="utf-8")
 SLOW = GOOD + "\n\nimport time\n\n\ndef bm25(*_):\n    time.sleep(1000)\n"
 locked = pytest.mark.skipif(not find_sandbox().locked, reason=f"no sandbox here: {find_sandbox().reason}")
+
+FULL = sum(exercise.max_points for exercise in of_chapter(1))  # what a right file for chapter 1 is worth
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +102,7 @@ def test_odd_names_and_depths_cost_nobody_else(course):
     assert grade_command(course, False, Files(out, table), trusted=True) == 0
     entries = json.loads(out.read_text(encoding="utf-8"))["students"]
     points = {one["student"]: one["points"] for one in entries}
-    assert points["ada"] == points["Andr\\udce9"] == 9 and points["deep"] == points["=cmd()[red]\\x1b[31m\\n"] == 0
+    assert points["ada"] == points["Andr\\udce9"] == FULL and points["deep"] == points["=cmd()[red]\\x1b[31m\\n"] == 0
     names = [row[0] for row in csv.reader(table.open(encoding="utf-8"))]
     assert "'=cmd()[red]\\x1b[31m\\n" in names
     subprocess.run(["rm", "-rf", str(deep)], check=True)
@@ -201,7 +204,7 @@ def test_ctrl_c_keeps_the_finished_and_leaves_no_process(course, tmp_path):
     assert process.returncode == 2 and "3 of 4 students were finished and are kept" in message
     assert "Traceback" not in message
     found = json.loads(out.read_text())
-    assert not found["complete"] and [one["points"] for one in found["students"]] == [9, 9, 9]
+    assert not found["complete"] and [one["points"] for one in found["students"]] == [FULL, FULL, FULL]
     assert str(course.parent) not in subprocess.run(["ps", "axww"], capture_output=True, text=True).stdout
 
 
@@ -218,7 +221,7 @@ def test_a_crash_in_judging_is_that_students_line(course, monkeypatch):
     grades = Run(False, find_sandbox(), None, Store(course, False, True), lambda _: None).over(
         students_in(course), jobs=3
     )
-    assert [grade.points for grade in grades] == [9, 0, 9]
+    assert [grade.points for grade in grades] == [FULL, 0, FULL]
     monkeypatch.setattr(runner, "copied", lambda folder: 1 / 0)
     grades = Run(False, find_sandbox(), None, Store(course, True, True), lambda _: None).over(
         students_in(course), jobs=1
