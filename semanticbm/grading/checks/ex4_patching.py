@@ -118,8 +118,8 @@ def _check_effect(answer, change, full) -> None:
 def signs(answer, case):
     full = np.array(case.pick([-4.0, 1.0, -2.0], [-3.0, -1.0], [2.0, -6.0, 0.5, -1.0]))
     change = np.resize([0.8, 0.3, -0.4, 0.5], len(full))
-    for sign in (1, -1):
-        _check_effect(answer, change, sign * full)
+    for change_sign, full_sign in ((1, 1), (1, -1), (-1, 1)):
+        _check_effect(answer, change_sign * change, full_sign * full)
 
 
 # --------------------------------------------------------------------------------------------------------------------
