@@ -66,7 +66,6 @@ QUARANTINE = {
     "test_planted_truth.py::test_verdict_on_planted_truth[hybrid-helps-first-stage: present": OPEN,
     "test_output.py::test_the_epub_says_what_the_pages_say": OPEN,
     "test_output.py::test_the_pdf_is_one_file_with_pages": OPEN,
-    "test_mutants.py::test_a_sample_of_the_mutants_loses_points[ex5_matching.tdc_pair": OPEN,
     "test_hostile.py": OPEN,
     "test_book.py::test_outputs_are_folded_escaped_and_hidden_as_asked": OPEN,
     "test_runs.py::test_ctrl_c_keeps_the_finished": OPEN,
