@@ -88,7 +88,7 @@ def ablation(study: Study) -> dict:
     first, second = study.halves
     reference = ranked_pairs(study, judged_run(study, first, REFERENCE_DOCUMENTS))
     means = role_means(study.model, reference.texts, progress=True)
-    ranked = judged_pairs(study, second[: study.size(40, 8)])
+    ranked = judged_pairs(study, second[: study.size(30, 8)])
 
     def without(removed: list[Head]) -> np.ndarray:
         return mean_ablation(study.model, ranked.texts, removed, means, progress=True)
