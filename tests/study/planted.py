@@ -181,8 +181,8 @@ def plant_effective(monkeypatch, study: Study, world: str) -> None:
 
 def plant_u0(monkeypatch, study: Study, world: str, sign: float = -1) -> None:
     value = sign * (0.7 if world != "absent" else 0.2)
-    others = np.nan if world == "uncontrolled" else 0.3
-    raw = pd.DataFrame({"component": range(3), "pearson": [value, others, others]})
+    others = [np.nan, np.nan] if world == "uncontrolled" else [0.3, np.nan]
+    raw = pd.DataFrame({"component": range(3), "pearson": [value, *others]})
     controls = pd.DataFrame(
         [{"quantity": "U0", "pearson": value, "low": value - 0.02, "high": value + 0.02, "n_words": 900}]
     )
@@ -271,12 +271,12 @@ def plant_scoring_attention(monkeypatch, study: Study, world: str) -> None:
 
 
 def plant_contextual_heads(monkeypatch, study: Study, world: str) -> None:
-    heads = study.heads("contextual") if world != "none found" else []
-    if world == "uncontrolled":  # every other head of the relay's layer has a role of its own
-        study.parts["matching_heads"] = {"heads": [[3, 0], [3, 2], [3, 3]]}
+    heads = [CONTEXTUAL, (2, 3)] if world != "none found" else []
+    if world == "uncontrolled":  # every other head of the relays' layers has a role of its own
+        study.parts["matching_heads"] = {"heads": [[2, 0], [2, 1], [2, 2], [3, 0], [3, 2], [3, 3]]}
 
     def effects(model, pairs, scoring_heads, kinds, **options):
-        found = head_values(study, study.halves[1], dict.fromkeys(heads, 0.2 if world != "absent" else 0.0), 0.0)
+        found = head_values(study, study.halves[1], dict.fromkeys(heads, 0.2 if world != "absent" else 0.0), 0.01)
         return Effects(found.query_ids, found.values, len(found.query_ids))
 
     monkeypatch.setattr(scoring, "tfc1_pairs", no_pairs)
@@ -326,12 +326,24 @@ def by_relevance(every, g, tf, cosine) -> np.ndarray:
     return weighted_match(every, g, tf, cosine)
 
 
+def another_head(every, g, tf, cosine) -> np.ndarray:
+    """A head of the matching head's layer that nobody chose."""
+    return (g * every[:, MATCHING[0], MATCHING[1] + 1]).sum(-1)
+
+
+def lexical_relevance(every, g, tf, cosine) -> np.ndarray:
+    """The relevant documents, which come first, have the query's words more often."""
+    tf += 3.0 * np.tile(np.arange(N_DOCUMENTS) < 3, len(tf) // N_DOCUMENTS)[:, None]
+    return lexical(every, g, tf, cosine)
+
+
 def only_cosine(every, g, tf, cosine) -> np.ndarray:
     return cosine
 
 
 def plant_semantic_bm(monkeypatch, study: Study, of_score) -> None:
-    study.quick = True  # fewer draws: each is a cross-validated fit
+    study.quick = True  # fewer draws, and one strength of the penalty: each draw is a cross-validated fit
+    monkeypatch.setattr("semanticbm.semantic_bm.ALPHAS", (1.0, 10.0))
     features, cosine = features_of(study, of_score)
     monkeypatch.setattr(linear_model, "widest_idf", lambda study: ("planted", {}))
     monkeypatch.setattr(linear_model, "judged_run", lambda *arguments: {})
@@ -374,7 +386,7 @@ def plant_hybrid(monkeypatch, study: Study, world: str) -> None:
     relevant = [d for d, grade in study.collection.judgements["q0"].items() if grade]
 
     def run(found):
-        filler = {f"x{number}": 0.5 - number / 100 for number in range(12)}
+        filler = {f"x{number}": 0.5 - number / 100 for number in range(5)}
         return {query: {**dict.fromkeys(found, 1.0), **filler} for query in study.queries}
 
     found = {"bm25_run": relevant[:1], "vector_run": relevant[1:2] if world == "present" else relevant[:1]}
