@@ -62,8 +62,6 @@ def data_folder() -> Path:
 
 OPEN = "failed once on this state under heavy load; the cause is not found yet"
 QUARANTINE = {
-    "test_planted_truth.py::test_verdict_on_planted_truth[semanticbm-ranks: absent": OPEN,
-    "test_planted_truth.py::test_verdict_on_planted_truth[hybrid-helps-first-stage: present": OPEN,
     "test_output.py::test_the_epub_says_what_the_pages_say": OPEN,
     "test_output.py::test_the_pdf_is_one_file_with_pages": OPEN,
     "test_hostile.py": OPEN,
