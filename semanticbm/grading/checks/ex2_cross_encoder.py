@@ -140,7 +140,7 @@ def _padded(rows, pad):
 )
 def ids(answer, case):
     rows, pad = case.pick(
-        ([[5, 6, 7], [8], [9, 3]], 0), ([[4], [5, 6, 7, 8]], 1), ([[2, 3], [4, 5, 6], [7], [8, 9, 1]], 9)
+        ([[5, 6, 7], [8], [9, 3]], 4), ([[4], [5, 6, 7, 8]], 0), ([[2, 3], [4, 5, 6], [7], [8, 9, 1]], 9)
     )
     right, shortest = _padded(rows, pad), min(map(len, rows))
     width = right.shape[1]

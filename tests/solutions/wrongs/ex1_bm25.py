@@ -133,3 +133,26 @@ def ndcg__best_of_the_top__at_a_depth(grades, depth):
 def ndcg__no_depth__at_a_depth(grades, depth):
     best = _dcg(sorted(grades, reverse=True), None)
     return _dcg(grades, None) / best if best else 0.0
+
+
+def mended_idf__absolute_mean__edges(document_frequencies, n_documents, epsilon=0.25):
+    raw = _raw(document_frequencies, n_documents)
+    return np.where(raw < 0, epsilon * abs(raw.mean()), raw)
+
+
+def mended_idf__zero_is_mended__edges(document_frequencies, n_documents, epsilon=0.25):
+    raw = _raw(document_frequencies, n_documents)
+    return np.where(raw <= 0, epsilon * raw.mean(), raw)
+
+
+def bm25__part_of_a_word__one_word(query, documents, idf, k1, b):
+    return _bm25(query, documents, idf, k1, b, lambda document, word: " ".join(document).count(word)).sum(axis=1)
+
+
+def bm25__stops_at_an_unknown_word__all_words(query, documents, idf, k1, b):
+    known = []
+    for word in query:
+        if word not in idf:
+            break
+        known.append(word)
+    return _bm25(known, documents, idf, k1, b).sum(axis=1)

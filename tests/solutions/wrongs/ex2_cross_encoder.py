@@ -109,3 +109,14 @@ def score_by_hand__column__one_pair(hf, hidden):
 
 def score_by_hand__first_row__batch(hf, hidden):
     return hf.classifier(torch.tanh(hf.bert.pooler.dense(hidden[:1, 0])))[:, 0]
+
+
+def pad_batch__pad_id_ignored__ids(rows, pad_id):
+    width = max(map(len, rows))
+    ids = np.array([row + [0] * (width - len(row)) for row in rows])
+    return ids, np.array([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+
+
+def score_by_hand__no_biases__one_pair(hf, hidden):
+    pooled = torch.tanh(hidden[:, 0] @ hf.bert.pooler.dense.weight.T)
+    return (pooled @ hf.classifier.weight.T)[:, 0]

@@ -139,3 +139,10 @@ def soft_match__reads_g__read(weight, beta):
 
 def soft_match__no_weight__read(weight, beta):
     return np.log(1 + weight * (np.exp(beta) - 1)), np.exp(beta) / (1 + weight * (np.exp(beta) - 1))
+
+
+def attention_row__uniform_without_a_match__edges(query_id, document, k1, b, avgdl):
+    if query_id not in document:
+        return np.full(len(document) + 1, 1 / (len(document) + 1))
+    weights = np.array([avgdl * (1 - b) / b, *(1 + avgdl / (k1 * b) * (token == query_id) for token in document)])
+    return weights / weights.sum()

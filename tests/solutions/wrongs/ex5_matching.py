@@ -145,3 +145,20 @@ def tdc_pair__at_the_start__rarer_last(document, words, idf):
 def tdc_pair__both_words__rarer_last(document, words, idf):
     common, rare = words if idf[0] < idf[1] else words[::-1]
     return [*document, common], [*document, common, rare]
+
+
+def _chosen(rise, wanted):
+    places = sorted(map(tuple, np.argwhere(wanted)), key=lambda place: -rise[place])
+    return [f"{layer}.{head}" for layer, head in places]
+
+
+def choose_heads__rise_above__limits(rise, low, auc, min_rise, min_auc):
+    return _chosen(rise, (rise > min_rise) & (low > 0) & (auc >= min_auc))
+
+
+def choose_heads__low_may_be_0__limits(rise, low, auc, min_rise, min_auc):
+    return _chosen(rise, (rise >= min_rise) & (low >= 0) & (auc >= min_auc))
+
+
+def choose_heads__auc_above__limits(rise, low, auc, min_rise, min_auc):
+    return _chosen(rise, (rise >= min_rise) & (low > 0) & (auc > min_auc))

@@ -145,3 +145,36 @@ def partial_correlation__subtracted__centred(x, y, control):
 
 def partial_correlation__no_intercept__not_centred(x, y, control):
     return np.corrcoef(_left(x, control[:, None]), _left(y, control[:, None]))[0, 1]
+
+
+def _pushed(matrix, u0, s0, token_ids, s, direction):
+    edited = matrix.copy()
+    edited[token_ids] += s * np.std(u0) * s0 * direction / np.linalg.norm(direction)
+    return edited
+
+
+def random_edit__between_0_and_1__every_direction(matrix, u0, s0, token_ids, s, rng):
+    return _pushed(matrix, u0, s0, token_ids, s, rng.random(matrix.shape[1]))
+
+
+def random_edit__mean_1__every_direction(matrix, u0, s0, token_ids, s, rng):
+    return _pushed(matrix, u0, s0, token_ids, s, rng.normal(1, 1, matrix.shape[1]))
+
+
+def random_edit__one_sign__every_direction(matrix, u0, s0, token_ids, s, rng):
+    return _pushed(matrix, u0, s0, token_ids, s, -np.abs(rng.normal(size=matrix.shape[1])))
+
+
+def random_edit__one_axis__every_direction(matrix, u0, s0, token_ids, s, rng):
+    return _pushed(
+        matrix, u0, s0, token_ids, s, rng.choice([-1, 1]) * np.eye(matrix.shape[1])[rng.integers(matrix.shape[1])]
+    )
+
+
+def random_edit__a_box__every_direction(matrix, u0, s0, token_ids, s, rng):
+    return _pushed(matrix, u0, s0, token_ids, s, rng.uniform(-1, 1, matrix.shape[1]))
+
+
+def random_edit__unequal_spread__every_direction(matrix, u0, s0, token_ids, s, rng):
+    d = matrix.shape[1]
+    return _pushed(matrix, u0, s0, token_ids, s, rng.normal(0, np.linspace(0.2, 2, d)))

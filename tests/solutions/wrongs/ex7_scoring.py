@@ -100,3 +100,15 @@ def cut_document__with_sep__cls_row(logits, document_span):
 
 def cut_document__every_row__other_rows(logits, document_span):
     return _softmax_with(logits, slice(None), slice(*document_span), -np.inf)
+
+
+def attention_by_idf__three_words_dropped__too_short(attention, idf):
+    kept = [(a, b) for a, b in zip(attention, idf, strict=True) if len(a) > 3]
+    return np.mean([spearmanr(a, b).statistic for a, b in kept])
+
+
+def attention_by_idf__places_for_ranks__ties_and_constants(attention, idf):
+    ranks = [
+        [np.argsort(np.argsort(one)) for one in pair] for pair in zip(attention, idf, strict=True) if len(pair[0]) > 2
+    ]
+    return np.mean([np.corrcoef(a, b)[0, 1] for a, b in ranks])

@@ -208,3 +208,20 @@ def mean_ablation__one_number__columns(z, head, n_heads):
 
 def mean_ablation__every_head__columns(z, head, n_heads):
     return np.broadcast_to(z.mean(axis=0), z.shape)
+
+
+def _split_of(query_ids, n, rng):
+    queries = sorted(set(query_ids))
+    return np.isin(query_ids, rng.permutation(queries)[: n(len(queries))])
+
+
+def split_by_query__cut_down__share_and_chance(query_ids, share, rng):
+    return _split_of(query_ids, lambda total: int(share * total), rng)
+
+
+def split_by_query__rounded_up__share_and_chance(query_ids, share, rng):
+    return _split_of(query_ids, lambda total: int(np.ceil(share * total)), rng)
+
+
+def split_by_query__0_and_1__no_leak(query_ids, share, rng):
+    return _split_of(query_ids, lambda total: round(share * total), rng).astype(int)
