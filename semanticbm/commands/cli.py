@@ -105,11 +105,14 @@ def init(
     update: Annotated[
         bool, typer.Option("--update", help="bring new exercises into files that are there; keeps what you wrote")
     ] = False,
+    classroom: Annotated[
+        bool, typer.Option("--classroom", help="a template repository for GitHub Classroom around the exercises")
+    ] = False,
 ) -> None:
     """A fresh set of exercises in a folder of your own. No file that is there is written over."""
     from semanticbm.commands.init import init_command
 
-    init_command(folder, update)
+    init_command(folder, update, classroom)
 
 
 def _exercises() -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from semanticbm.commands.stubs import exercises_of, fresh, merge
 from semanticbm.errors import UserError
+from semanticbm.grading.classroom import template
 from semanticbm.loading.files import write_text
 
 
@@ -47,23 +48,27 @@ def _update(path: Path, shipped: str) -> str:
 
 def _put(path: Path, text: str, update: bool) -> str:
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
-        number = len(exercises_of(text))
-        return f"{number} exercises" if number else "for `pytest`"
+        number = len(exercises_of(text)) if path.suffix == ".py" else 0
+        return f"{number} exercises" if number else "written"
     if not update:
         return "is there already and stays as it is"
     return _update(path, text) if path.name.startswith("ex") else "stays as it is"
 
 
-def init_command(folder: Path, update: bool) -> None:
-    """Put the exercise files into `folder`, and print a line for each. Raises `UserError` if that is not a folder."""
+def init_command(folder: Path, update: bool, classroom: bool = False) -> None:
+    """Put the exercise files into `folder`, and print a line for each. Raises `UserError` if that is not a folder.
+
+    With `classroom` they go into its folder `exercises`, beside a workflow and a page for students.
+    """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: name a folder for the exercises.")
-    texts = shipped_files()
+    texts = template(shipped_files()) if classroom else shipped_files()
     folder.mkdir(parents=True, exist_ok=True)
     outcomes = {name: _put(folder / name, text, update) for name, text in texts.items()}
     for name, outcome in outcomes.items():
         print(f"{folder / name}: {outcome}")
     if not update and any("already" in outcome for outcome in outcomes.values()):
         print("To bring new exercises into files that are there: add --update. It keeps what you wrote.")
-    print(f"Solve one, then: semanticbm check --folder {folder}")
+    print(f"Solve one, then: semanticbm check --folder {folder / 'exercises' if classroom else folder}")

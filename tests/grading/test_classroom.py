@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from semanticbm.commands.init import init_command, shipped_files
 from semanticbm.grading.classroom import template
 from semanticbm.grading.registry import CHAPTERS
 
@@ -18,8 +19,7 @@ FILES = {f"{chapter.file}.py" for chapter in CHAPTERS.values()}
 
 
 def texts() -> dict[str, str]:
-    stubs = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "exercises").glob("*.py")}
-    return template(stubs)
+    return template(shipped_files())
 
 
 def steps() -> dict[str, str]:
@@ -37,10 +37,8 @@ def test_the_template_has_stubs_workflow_and_a_page_for_students():
 
 @pytest.mark.skipif(os.name != "posix", reason="the workflow's steps are for a POSIX shell")
 def test_the_workflow_runs_and_counts(tmp_path):
-    for name, text in texts().items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    for path in (tmp_path / "exercises").glob("ex[2-8]*.py"):
+    init_command(tmp_path, update=False, classroom=True)
+    for path in (tmp_path / "exercises").glob("ex[2-9]*.py"):
         path.unlink()
     shutil.copy(ROOT / "tests" / "solutions" / "ex1_bm25.py", tmp_path / "exercises")
     tools = tmp_path / "tools"
