@@ -56,25 +56,3 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data is not here: set SEMANTICBM_DATA to its folder")
     return folder
-
-
-# ---- Tests that wait for a repair: each with its reason ------------------------------------------------------------
-
-OPEN = "failed once on this state under heavy load; the cause is not found yet"
-QUARANTINE = {
-    "test_output.py::test_the_epub_says_what_the_pages_say": OPEN,
-    "test_output.py::test_the_pdf_is_one_file_with_pages": OPEN,
-    "test_hostile.py": OPEN,
-    "test_book.py::test_outputs_are_folded_escaped_and_hidden_as_asked": OPEN,
-    "test_runs.py::test_ctrl_c_keeps_the_finished": OPEN,
-    "test_runs.py::test_odd_names_and_depths": OPEN,
-    "test_runs.py::test_a_crash_in_judging": OPEN,
-    "test_first_cell.py::test_with_the_real_wheel": "installs for minutes: run it by hand",
-}
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        for part, reason in QUARANTINE.items():
-            if part in item.nodeid:
-                item.add_marker(pytest.mark.skip(reason=reason))

@@ -238,6 +238,19 @@ def check_classroom() -> Finding:
     return Finding(OK, f"scores as its card says, to {PROBE_TOLERANCE}")
 
 
+def check_grading() -> Finding:
+    """The process that answers for a student starts, and whether it is shut in."""
+    from semanticbm.grading.sandbox import find_sandbox, start_problem
+
+    sandbox = find_sandbox()
+    problem = start_problem(sandbox)
+    if problem:
+        return Finding(FAIL, f"the process that answers for a student does not start: {problem}", "make setup")
+    if not sandbox.locked:
+        return Finding(WARN, sandbox.first_line, "good for one's own answers; for a class install bubblewrap")
+    return Finding(OK, sandbox.first_line)
+
+
 def check_book() -> Finding:
     """What would build the book: Quarto, else the preview's packages."""
     quarto = shutil.which("quarto")
@@ -266,6 +279,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "backbone": check_backbone,
     "classroom model": check_classroom,
     "model hub": check_hub,
+    "grading": check_grading,
     "book": check_book,
 }
 

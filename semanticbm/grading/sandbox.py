@@ -34,6 +34,7 @@ TMP_BYTES = 50_000_000
 NOBODY = 65534
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo", "/nix/store")
 READABLE = ("/proc/cpuinfo", "/proc/meminfo")
+PACKAGES = ("torch", "numpy", "scipy", "transformers")  # a folder that holds one of them is a folder of packages
 DEVICES = ("/dev/null", "/dev/urandom")
 WAYS_OUT = (
     "Two ways out: install it (Debian, Ubuntu: apt install bubblewrap; Fedora: dnf install bubblewrap), "
@@ -50,9 +51,18 @@ START = (
 
 
 def library_folders() -> list[str]:
-    """The folders from which this interpreter imports installed packages."""
-    names = ("site-packages", "dist-packages")
-    return [place for place in map(os.path.realpath, sys.path) if Path(place).name in names and os.path.isdir(place)]
+    """The folders from which this interpreter imports installed packages, whatever they are called."""
+    places = [os.path.realpath(place) for place in sys.path if place]
+    return list(dict.fromkeys(place for place in places if _holds_packages(Path(place))))
+
+
+def _holds_packages(folder: Path) -> bool:
+    return folder.name in ("site-packages", "dist-packages") or any((folder / name).exists() for name in PACKAGES)
+
+
+def _linked_packages(folder: str) -> list[str]:
+    """Where the links in a folder of packages lead: some installers keep one copy of a package for all environments."""
+    return [os.path.realpath(entry.path) for entry in os.scandir(folder) if entry.is_symlink()]
 
 
 def interpreter() -> str:
@@ -69,7 +79,8 @@ def import_path() -> list[str]:
 def _view(hidden: tuple[str, ...]) -> list[str]:
     """bwrap's options for what is in view. `hidden`: places that must not be, even below a folder that is."""
     shown = [*SYSTEM, sysconfig.get_paths()["stdlib"], os.path.join(sys.base_prefix, "lib"), interpreter()]
-    shown = list(dict.fromkeys([*shown, *library_folders(), str(PACKAGE)]))
+    linked = [place for folder in library_folders() for place in _linked_packages(folder)]
+    shown = list(dict.fromkeys([*shown, *library_folders(), *linked, str(PACKAGE)]))
     options = [option for place in (*shown, *READABLE) for option in ("--ro-bind-try", place, place)]
     for folder in import_path():
         grading = os.path.join(folder, "semanticbm", "grading")
@@ -183,9 +194,10 @@ class Sandbox:
         return [
             *("--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox"),
             *("--new-session", "--die-with-parent", "--cap-drop", "ALL"),
+            *room,  # first: what is in view may lie below /tmp, and a later mount would cover it
             *_view(self.hidden),
             *devices,
-            *("--ro-bind", str(folder), INSIDE, *room, "--remount-ro", "/", "--chdir", INSIDE),
+            *("--ro-bind", str(folder), INSIDE, "--remount-ro", "/", "--chdir", INSIDE),
             *(option for descriptor in calls for option in ("--seccomp", str(descriptor))),
         ]
 
@@ -221,7 +233,7 @@ def find_sandbox(hidden: tuple[Path, ...] = ()) -> Sandbox:
     if not program:
         return _as_another_user(Sandbox(reason="bubblewrap (bwrap) is not installed."))
     sandbox = Sandbox(program, hidden=tuple(os.path.realpath(place) for place in hidden))
-    problem = _try(sandbox, "")
+    problem = start_problem(sandbox)
     if not problem:
         return sandbox
     return _as_another_user(Sandbox(reason=f"bubblewrap is installed but does not work here: {problem}"))
@@ -230,12 +242,12 @@ def find_sandbox(hidden: tuple[Path, ...] = ()) -> Sandbox:
 def _as_another_user(bare: Sandbox) -> Sandbox:
     """Root runs students' code as nobody, if nobody can read the interpreter, the libraries and this package."""
     other = replace(bare, user=NOBODY)
+    return other if os.geteuid() == 0 and not start_problem(other) else bare
+
+
+def start_problem(sandbox: Sandbox) -> str:
+    """Start the interpreter and import what answers calls; what went wrong, in a line, or an empty text."""
     code = f"import sys; sys.path[:0] = {import_path()!r}; import semanticbm.grading.child.main"
-    return other if os.geteuid() == 0 and not _try(other, code) else bare
-
-
-def _try(sandbox: Sandbox, code: str) -> str:
-    """Run a line of Python as a student's would be run; what went wrong, in a line, or an empty text."""
     command, folder = [interpreter(), "-I", "-S", "-c", code], PACKAGE / "grading" / "child"
     try:
         process = sandbox.run(command, folder, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)

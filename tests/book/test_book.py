@@ -132,7 +132,7 @@ table([{"term": "bank"}])
 #| warning: false
 import sys
 print("hidden complaint", file=sys.stderr)
-print("\x1b[31mred\x1b[0m")
+print("\\x1b[31mred\\x1b[0m")
 print("a < b")
 ```
 

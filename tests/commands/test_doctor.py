@@ -229,3 +229,15 @@ def test_a_command_line_that_cannot_start_says_so_in_one_line(tmp_path, content)
     )
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
     assert "make setup" in done.stderr
+
+
+def test_a_student_process_that_does_not_start(monkeypatch):
+    from semanticbm.grading import sandbox
+
+    monkeypatch.setattr(sandbox, "start_problem", lambda _: "No module named 'numpy'.")
+    assert_found(doctor.check_grading, FAIL, "does not start", "No module named 'numpy'", "make setup")
+
+
+def test_no_sandbox_is_a_warning(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    assert_found(doctor.check_grading, WARN, "No sandbox", "own answers")

@@ -215,6 +215,7 @@ def test_the_first_cell_of_every_notebook_is_this_one():
     assert nbformat.read(paths[0], as_version=4).cells[1].source == first_cell(address.split('"')[1])
 
 
+@pytest.mark.long
 def test_with_the_real_wheel(session, wheel):
     shutil.copy(wheel, session.folder)
     done = session.run(seconds=1200)

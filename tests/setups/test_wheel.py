@@ -49,6 +49,12 @@ def test_the_commands_work_from_the_wheel(installed, tmp_path):
     assert made.returncode == 0, made.stderr
     checked = installed.run(command, "check", "ex1_bm25.idf", cwd=tmp_path / "mine")
     assert checked.returncode == 0 and "to do" in checked.stdout, checked.stdout + checked.stderr
+
+
+@pytest.mark.long
+def test_pytest_runs_in_a_fresh_set_from_the_wheel(installed, tmp_path):
+    made = installed.run(installed.folder / "bin" / "semanticbm", "init", "mine", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
     tested = installed.run(installed.python, "-m", "pytest", "-q", ".", "-p", "no:cacheprovider", cwd=tmp_path / "mine")
     assert "progress" in tested.stdout and tested.returncode == 0, tested.stdout
 
