@@ -99,23 +99,20 @@ def mean_signals(
     """What setting each piece's signal to its mean changes, and what the reading says.
 
     step: float [d_model]; the state of piece i moves by (mean signal - signal) times it. With `unit_step` that is the
-    smallest move that does it; with another vector of the same length it is the control.
+    smallest move that does it; with another vector of the same length it is the control. One traced run for all pieces.
     """
-    encoding = model.encode([(query, document) for document in documents])
-    first = encoding.query_spans[0][0]
-    distance = signals.mean(axis=0) - signals  # [document, piece]
-    vector = torch.tensor(step, dtype=model.hf.dtype, device=model.device)
-    plain = model.logits(encoding)
-    changes = []
-    for piece in range(signals.shape[1]):
-        move = torch.tensor(distance[:, piece], dtype=model.hf.dtype, device=model.device)[:, None] * vector
-        with model.traced.trace(**encoding.inputs):
-            state = layers(model.traced)[-1].input.clone()
-            state[:, first + piece] += move
-            layers(model.traced)[-1].input = state
-            moved = model.traced.output.logits[:, 0].save()
-        changes.append((moved - plain).double().cpu().numpy())
-    return Cause(centred(distance.T * weights[:, None]), centred(np.stack(changes)))
+    n = signals.shape[1]
+    encoding = model.encode([(query, document) for _ in range(n) for document in documents])  # a copy for each piece
+    distance = (signals.mean(axis=0) - signals).T  # [piece, document]
+    rows, pieces = torch.arange(distance.size), torch.arange(n).repeat_interleave(len(documents))
+    move = torch.tensor(np.outer(distance, step), dtype=model.hf.dtype, device=model.device)
+    with model.traced.trace(**encoding.inputs):
+        state = layers(model.traced)[-1].input.clone()
+        state[rows, encoding.query_spans[0][0] + pieces] += move
+        layers(model.traced)[-1].input = state
+        moved = model.traced.output.logits[:, 0].save()
+    changes = (moved - model.logits(encoding)).double().cpu().numpy().reshape(distance.shape)
+    return Cause(centred(distance * weights[:, None]), centred(changes))
 
 
 def unit_step(direction: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ import torch
 
 from semanticbm.bert import word_embeddings
 from semanticbm.collection import Collection
-from semanticbm.cross_encoder import CrossEncoder
+from semanticbm.cross_encoder import CrossEncoder, progress_bar
 from semanticbm.evaluation import bootstrap_median, pearson
 from semanticbm.heads import Head
 from semanticbm.written import MatchDirection, add_up, leave_one_out, match_direction, query_slopes, read_sources
@@ -76,11 +76,18 @@ def texts_of(collection: Collection, run: Run) -> dict[str, list[str]]:
 
 def read_all(model: CrossEncoder, collection: Collection, choose: Run, measure: Run, label: str = "") -> Readings:
     """Read a model on the pairs of `measure`; directions from the pairs of `choose`. With a `label`, a progress bar."""
-    from tqdm.auto import tqdm
-
     direction = match_direction(model, texts_of(collection, choose), f"{label}, direction" if label else "")
-    bar = tqdm(measure.items(), desc=label, disable=not label, leave=False)
-    return Readings(model, direction, {query: _read(model, collection, direction, query, ids) for query, ids in bar})
+    return read_along(model, collection, direction, measure, label)
+
+
+def read_along(
+    model: CrossEncoder, collection: Collection, direction: MatchDirection, measure: Run, label: str = ""
+) -> Readings:
+    """Read a model on the pairs of `measure` along a direction that is known."""
+    queries = progress_bar(measure.items(), label)
+    return Readings(
+        model, direction, {query: _read(model, collection, direction, query, ids) for query, ids in queries}
+    )
 
 
 def _read(

@@ -14,7 +14,7 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from semanticbm.collection import Collection
 from semanticbm.cross_encoder import CrossEncoder
-from semanticbm.evaluation import bootstrap_mean, partial_correlation, pearson, spearman
+from semanticbm.evaluation import bootstrap_mean, measure, partial_correlation, pearson, spearman
 from semanticbm.heads import Head
 from semanticbm.idf import EmbeddingIdf, embedding_idf, idf_values, u0, word_table
 from semanticbm.retrieval import VectorEncoder
@@ -31,6 +31,7 @@ from semanticbm.study.readings import (
     layerwise_draws,
     random_directions,
     read_all,
+    read_along,
     signals_alone,
     soft_match_embeddings,
     summary,
@@ -43,6 +44,7 @@ from semanticbm.study.variants import matching_columns, tuned_bm25
 Correlations = dict[str, float]  # {query id: Pearson with the score}
 CIRCUIT = "written by matching heads and relays"
 OWN_WEIGHT = "w, the model's own term weight"
+FEW = 12  # measured queries of controls that would cost too much on all
 
 
 @dataclass(frozen=True)
@@ -179,10 +181,10 @@ def directions_by_chance(subject: Subject, readings: Readings, n_draws: int = 40
     ]
 
 
-def gradients(subject: Subject, readings: Readings, n_queries: int = 12) -> dict[str, Correlations]:
+def gradients(subject: Subject, readings: Readings) -> dict[str, Correlations]:
     """Gradient times input at each layer, summed over query or document pieces, oriented as it comes; first queries only."""
     found: dict[str, Correlations] = {}
-    for query, documents in list(subject.measure.items())[:n_queries]:
+    for query, documents in _first(subject.measure, FEW).items():
         texts = [subject.collection.documents[document] for document in documents]
         for name, values in gradient_times_input(subject.model, subject.collection.queries[query], texts).items():
             found.setdefault(name, {})[query] = pearson(values, readings.of[query].score)
@@ -200,6 +202,26 @@ def given_cosine(readings: Readings, cosines: Mapping[str, np.ndarray], reading:
 def agreement(readings: Readings, reading: Callable) -> Correlations:
     """Agreement of order: Spearman of a reading and the score inside each query."""
     return {query: spearman(reading(row), row.score) for query, row in readings.of.items()}
+
+
+def rankers(subject: Subject, predictions: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict]:
+    """nDCG@10 of the measured documents in the order of each prediction {name: {query id: float [document]}}.
+
+    {name: mean with interval, n}; empty for a collection without grades.
+    """
+    if not subject.collection.graded:
+        return {}
+    grades = {query: subject.collection.judgements[query] for query in subject.measure}
+    runs = {
+        name: {query: dict(zip(subject.measure[query], map(float, of[query]), strict=True)) for query in of}
+        for name, of in predictions.items()
+    }
+    return {name: _mean(list(measure(run, grades, "nDCG@10").values())) for name, run in runs.items()}
+
+
+def by_query(features: Features, values: np.ndarray) -> dict[str, np.ndarray]:
+    """A prediction of all pairs, divided by query: float [pair] -> {query id: float [document]}."""
+    return {query: values[features.query_ids == query] for query in features.queries}
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -243,21 +265,28 @@ def removal_correlations(subject: Subject, readings: Readings, n_documents: int 
     return right, wrong
 
 
-def mean_signal_effects(subject: Subject, readings: Readings, n_documents: int = 3, n_directions: int = 3) -> dict:
-    """Share of the changes explained when signals are set to their mean; the same along random directions."""
+def mean_signal_effects(subject: Subject, readings: Readings, n_directions: int = 3) -> dict:
+    """Share of the changes explained when signals are set to their mean; the same along random directions.
+
+    Each direction gets the scale that serves it best on queries that choose, so that the control is not beaten by its
+    length alone.
+    """
     step = causes.unit_step(readings.direction.state)
     others = random_directions(subject.model.d_model, n_directions, subject.seed + 1) * np.linalg.norm(step)
-    choosing = read_all(subject.model, subject.collection, subject.choose, _first(subject.choose, 6))
-    scale = causes.common_scale(list(_moved(subject, choosing, subject.choose, step, n_documents)))
-    explained = [cause.explained(scale) for cause in _moved(subject, readings, subject.measure, step, n_documents)]
-    controls = [
-        np.nanmean([cause.explained(scale) for cause in _moved(subject, readings, subject.measure, other, n_documents)])
-        for other in others
-    ]
-    return {"scale": scale, "explained": explained, "controls": controls}
+    choosing = read_along(subject.model, subject.collection, readings.direction, _first(subject.choose, 6))
+    explained = _explained(subject, choosing, readings, step)
+    few = replace(readings, of=_first(readings.of, FEW))
+    controls = [float(np.nanmean(_explained(subject, choosing, few, other))) for other in others]
+    return {"explained": explained, "controls": controls}
 
 
-def _moved(subject: Subject, readings: Readings, run: Run, step: np.ndarray, n_documents: int):
+def _explained(subject: Subject, choosing: Readings, measured: Readings, step: np.ndarray) -> list[float]:
+    """Share explained for each measured query, the scale taken from the choosing ones."""
+    scale = causes.common_scale(list(_moved(subject, choosing, subject.choose, step)))
+    return [cause.explained(scale) for cause in _moved(subject, measured, subject.measure, step)]
+
+
+def _moved(subject: Subject, readings: Readings, run: Run, step: np.ndarray, n_documents: int = 3):
     for query, row in readings.of.items():
         texts = [subject.collection.documents[document] for document in run[query][:n_documents]]
         yield causes.mean_signals(
@@ -317,7 +346,7 @@ def compare(subject: Subject, untrained: Mapping[str, CrossEncoder], n_draws: in
     signals = {query: row.signals for query, row in readings.of.items()}
     cosines = cosines_of(subject)
     by_cosine = {query: pearson(cosines[query], row.score) for query, row in readings.of.items()}
-    bm25 = features.pearson_by_query(tuned_bm25(features, query_folds(features, seed=subject.seed))[0])
+    bm25 = tuned_bm25(features, query_folds(features, seed=subject.seed))[0]
     circuit = written_own(subject.circuit)
     none = features.pearson_by_query(
         soft_match_embeddings(subject.model, readings, subject.collection, subject.measure)
@@ -326,7 +355,7 @@ def compare(subject: Subject, untrained: Mapping[str, CrossEncoder], n_draws: in
         "n_queries": len(readings.of),
         "n_pairs": len(features),
         "heads": {"matching": subject.matching, "circuit": subject.circuit},
-        "lexical": {"BM25, tuned": summary(bm25), "backbone's cosine": summary(by_cosine)},
+        "lexical": {"BM25, tuned": summary(features.pearson_by_query(bm25)), "backbone's cosine": summary(by_cosine)},
         "matching": {name: summary(values) for name, values in weighted.items()},
         "written": {name: summary(values) for name, values in written.items()}
         | {f"{CIRCUIT}, fitted": summary(written_fitted(subject, readings, features))},
@@ -343,6 +372,16 @@ def compare(subject: Subject, untrained: Mapping[str, CrossEncoder], n_draws: in
             CIRCUIT: summary(given_cosine(readings, cosines, circuit)),
             "match signals times w": summary(given_cosine(readings, cosines, weight_times_signal)),
         },
+        "nDCG@10": rankers(
+            subject,
+            {
+                "the model": {query: row.score for query, row in readings.of.items()},
+                "BM25, tuned": by_query(features, bm25),
+                "backbone's cosine": cosines,
+                CIRCUIT: {query: circuit(row) for query, row in readings.of.items()},
+                "match signals times w": {query: weight_times_signal(row) for query, row in readings.of.items()},
+            },
+        ),
         "agreement of order": {
             CIRCUIT: summary(agreement(readings, circuit)),
             "match signals times w": summary(agreement(readings, weight_times_signal)),
@@ -391,16 +430,15 @@ def _best_untrained(idle: Mapping[str, dict]) -> float | None:
     return max(known) if known else None
 
 
-def _first(run: Run, n: int) -> Run:
-    """The first `n` queries of a run: for controls that would cost too much on all."""
-    return dict(list(run.items())[:n])
+def _first(of: Mapping, n: int) -> dict:
+    """What belongs to the first `n` queries: for controls that would cost too much on all."""
+    return dict(list(of.items())[:n])
 
 
 def _untrained(subject: Subject, model: CrossEncoder, label: str) -> dict:
     """The circuit's heads, and all early heads, read in a network that learned nothing of this task."""
-    readings = read_all(
-        model, subject.collection, subject.choose, subject.measure, f"{label}, {model.name}" if label else ""
-    )
+    choose, few = _first(subject.choose, 6), _first(subject.measure, FEW)
+    readings = read_all(model, subject.collection, choose, few, f"{label}, {model.name}" if label else "")
     return {
         "fixed direction": summary(readings.correlations(written_fixed(subject.circuit))),
         "own slopes": summary(readings.correlations(written_own(subject.circuit))),

@@ -12,7 +12,7 @@ from semanticbm.heads import Head
 from semanticbm.semantic_bm import Features, collect_features, cross_predict, query_folds, semantic_bm_columns
 from semanticbm.study.claims import Finding
 from semanticbm.study.experiments.idf import widest_idf
-from semanticbm.study.experiments.samples import NO_GRADES, judged_run, ndcg_by_query, without_answer
+from semanticbm.study.experiments.samples import ALL_JUDGED, NO_GRADES, judged_run, ndcg_by_query, without_answer
 from semanticbm.study.positional import cut_queries, leak_table
 from semanticbm.study.study import Study
 from semanticbm.study.variants import Variants, evaluate_variants
@@ -28,7 +28,7 @@ def semantic_bm(study: Study) -> dict:
     heads = study.heads("matching")
     if not heads:
         return without_answer("no matching heads were found", *KEYS)
-    idf, depth, queries = widest_idf(study)[1], study.size(25, 12), study.halves[1]
+    idf, depth, queries = widest_idf(study)[1], study.size(ALL_JUDGED, 12), study.halves[1]
     features = collect_features(
         study.model, study.collection, judged_run(study, queries, depth), depth, idf, progress=True
     )

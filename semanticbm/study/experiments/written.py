@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from semanticbm.study.experiments.idf import widest_idf
-from semanticbm.study.experiments.samples import judged_run, without_answer
+from semanticbm.study.experiments.samples import ALL_JUDGED, judged_run, without_answer
 from semanticbm.study.experiments.untrained import parent_of, random_like
 from semanticbm.study.side_by_side import Subject, compare
 from semanticbm.study.study import Study
@@ -26,7 +26,7 @@ def written(study: Study) -> dict:
     if not any(layer < study.model.n_layers - 1 for layer, _ in matching):
         return without_answer("no matching heads were found below the last layer", *KEYS)
     first, second = study.halves
-    depth = study.size(15, 8)
+    depth = study.size(ALL_JUDGED, 8)
     choose, measure = (
         {query: list(scores) for query, scores in judged_run(study, queries, depth).items()}
         for queries in (first[: study.size(16, 4)], second[: study.size(40, 10)])
