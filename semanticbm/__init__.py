@@ -3,9 +3,10 @@
 The modules at the top are what the book teaches, one idea each, in the order of its chapters:
 
 1. collection, bm25, evaluation; 2. bert, cross_encoder, ladder, retrieval; 3. compiled, head_as_bm25;
-4. patching, path_patching; 5. heads, attention, diagnostics, matching; 6. idf; 7. scoring_heads; 8. semantic_bm, ablation.
+4. patching, path_patching, one_pass; 5. heads, attention, diagnostics, matching; 6. idf; 7. scoring_heads;
+8. semantic_bm, ablation; 9. written.
 
-What only runs the book lives in rooms beside them: plots, study, classroom_model, grading, builder, commands.
+What only runs the book lives in rooms beside them: plots, loading, study, classroom_model, grading, builder, commands.
 Names are imported on first use, so that `import semanticbm` is quick.
 """
 
