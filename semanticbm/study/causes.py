@@ -101,8 +101,8 @@ def mean_signals(
     step: float [d_model]; the state of piece i moves by (mean signal - signal) times it. With `unit_step` that is the
     smallest move that does it; with another vector of the same length it is the control. One traced run for all pieces.
     """
-    n = signals.shape[1]
-    encoding = model.encode([(query, document) for _ in range(n) for document in documents])  # a copy for each piece
+    n, pairs = signals.shape[1], [(query, document) for document in documents]
+    encoding = model.encode(pairs * n)  # a copy for each piece
     distance = (signals.mean(axis=0) - signals).T  # [piece, document]
     rows, pieces = torch.arange(distance.size), torch.arange(n).repeat_interleave(len(documents))
     move = torch.tensor(np.outer(distance, step), dtype=model.hf.dtype, device=model.device)
@@ -111,7 +111,8 @@ def mean_signals(
         state[rows, encoding.query_spans[0][0] + pieces] += move
         layers(model.traced)[-1].input = state
         moved = model.traced.output.logits[:, 0].save()
-    changes = (moved - model.logits(encoding)).double().cpu().numpy().reshape(distance.shape)
+    plain = model.logits(model.encode(pairs))
+    changes = (moved.reshape(distance.shape) - plain).double().cpu().numpy()
     return Cause(centred(distance * weights[:, None]), centred(changes))
 
 

@@ -44,7 +44,7 @@ from semanticbm.study.variants import matching_columns, tuned_bm25
 Correlations = dict[str, float]  # {query id: Pearson with the score}
 CIRCUIT = "written by matching heads and relays"
 OWN_WEIGHT = "w, the model's own term weight"
-FEW = 12  # measured queries of controls that would cost too much on all
+FEW = 10  # measured queries of controls that would cost too much on all
 
 
 @dataclass(frozen=True)

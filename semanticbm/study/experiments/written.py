@@ -29,7 +29,7 @@ def written(study: Study) -> dict:
     depth = study.size(ALL_JUDGED, 8)
     choose, measure = (
         {query: list(scores) for query, scores in judged_run(study, queries, depth).items()}
-        for queries in (first[: study.size(16, 4)], second[: study.size(40, 10)])
+        for queries in (first[: study.size(12, 4)], second[: study.size(32, 10)])
     )
     idf = widest_idf(study)[1]
     subject = Subject(study.model, study.collection, matching, relays, choose, measure, idf, study.seed)
