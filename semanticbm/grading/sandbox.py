@@ -1,9 +1,9 @@
 """The lock around a student's process: bubblewrap, a small program of every Linux distribution.
 
 Inside, the student's code sees the interpreter, its libraries and a copy of its own exercise files, all read-only; an
-empty /proc; a small /tmp as the only place to write; no network, no other processes, no capabilities. Of
-`semanticbm.grading` only the folder `child` is there. A list of system calls that no exercise needs is closed: starting
-processes, mounting, tracing, memory that no limit counts.
+empty /proc; a small /tmp as the only place to write (/scratch, where a library lies below /tmp); no network, no other
+processes, no capabilities. Of `semanticbm.grading` only the folder `child` is there. A list of system calls that no exercise
+needs is closed: starting processes, mounting, tracing, memory that no limit counts.
 
 Without bubblewrap (macOS, Windows, or not installed) a student's code runs as any program of the user does. That is fine for
 one's own answers, and for nobody else's.
@@ -76,11 +76,16 @@ def import_path() -> list[str]:
     return folders if str(PACKAGE.parent) in folders else [str(PACKAGE.parent), *folders]
 
 
-def _view(hidden: tuple[str, ...]) -> list[str]:
-    """bwrap's options for what is in view. `hidden`: places that must not be, even below a folder that is."""
+def _shown() -> list[str]:
+    """The files and folders in view, read-only: the interpreter, the libraries and this package."""
     shown = [*SYSTEM, sysconfig.get_paths()["stdlib"], os.path.join(sys.base_prefix, "lib"), interpreter()]
     linked = [place for folder in library_folders() for place in _linked_packages(folder)]
-    shown = list(dict.fromkeys([*shown, *library_folders(), *linked, str(PACKAGE)]))
+    return list(dict.fromkeys([*shown, *library_folders(), *linked, str(PACKAGE)]))
+
+
+def _view(hidden: tuple[str, ...]) -> list[str]:
+    """bwrap's options for what is in view. `hidden`: places that must not be, even below a folder that is."""
+    shown = _shown()
     options = [option for place in (*shown, *READABLE) for option in ("--ro-bind-try", place, place)]
     for folder in import_path():
         grading = os.path.join(folder, "semanticbm", "grading")
@@ -157,6 +162,12 @@ class Sandbox:
         return bool(self.program)
 
     @property
+    def room(self) -> str:
+        """The only place to write: /tmp, or another where a library is installed below /tmp and would be covered."""
+        below = any(Path(place).is_relative_to("/tmp") for place in _shown())
+        return "/scratch" if below else "/tmp"
+
+    @property
     def first_line(self) -> str:
         """What a report says about it, first of all."""
         if self.locked:
@@ -176,7 +187,7 @@ class Sandbox:
 
     def run(self, command: list[str], folder: Path, **pipes) -> subprocess.Popen:
         """Start any command in the sandbox, or as it is."""
-        environment = _environment("/tmp" if self.locked else str(folder))
+        environment = _environment(self.room if self.locked else str(folder))
         if not self.locked:
             other = {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": ()}
             return subprocess.Popen(command, env=environment, cwd=folder, start_new_session=True, **other, **pipes)
@@ -189,15 +200,14 @@ class Sandbox:
                 os.close(descriptor)
 
     def _options(self, folder: Path, calls: list[int]) -> list[str]:
-        room = ["--size", str(TMP_BYTES), "--tmpfs", "/tmp"] if _knows_sizes(self.program) else []
+        room = ["--size", str(TMP_BYTES), "--tmpfs", self.room] if _knows_sizes(self.program) else []
         devices = [option for place in DEVICES for option in ("--dev-bind", place, place)]
         return [
             *("--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox"),
             *("--new-session", "--die-with-parent", "--cap-drop", "ALL"),
-            *room,  # first: what is in view may lie below /tmp, and a later mount would cover it
             *_view(self.hidden),
             *devices,
-            *("--ro-bind", str(folder), INSIDE, "--remount-ro", "/", "--chdir", INSIDE),
+            *("--ro-bind", str(folder), INSIDE, *room, "--remount-ro", "/", "--chdir", INSIDE),
             *(option for descriptor in calls for option in ("--seccomp", str(descriptor))),
         ]
 

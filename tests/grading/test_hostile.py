@@ -229,15 +229,16 @@ def test_the_view_has_no_checks_no_references_and_no_other_folders():
 
 
 def test_the_view_is_read_only_but_for_a_small_tmp():
+    room = find_sandbox().room
     code = (
         "import os\nfound = []\n"
         "for folder, _, _ in os.walk('/'):\n"
         "    if folder.count('/') < 7:\n"
         "        try: os.close(os.open(folder + '/probe', os.O_CREAT | os.O_WRONLY)); found.append(folder)\n"
         "        except OSError: pass\n"
-        "print(found, os.statvfs('/tmp').f_blocks * os.statvfs('/tmp').f_frsize)"
+        f"print(found, os.statvfs({room!r}).f_blocks * os.statvfs({room!r}).f_frsize)"
     )
-    assert look(code).split() == ["['/tmp']", "50003968"]
+    assert look(code).split() == [f"[{room!r}]", "50003968"]
 
 
 def test_a_graded_folder_below_a_visible_one_is_hidden(tmp_path):

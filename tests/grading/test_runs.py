@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,7 @@ def test_ctrl_c_keeps_the_finished_and_leaves_no_process(course, tmp_path):
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     until = time.monotonic() + 400
     while time.monotonic() < until and (not out.exists() or len(json.loads(out.read_text())["students"]) < 3):
