@@ -145,6 +145,7 @@ def test_no_protected_text_or_query_is_trained_on(data, folder):
     assert "what are banks for" not in queries, "a query of the paper's data"
 
 
+@pytest.mark.long
 def test_the_real_data_is_protected_too(data_folder):
     real = training_data.build(data_folder)
     trained = {text_key(text) for group in real.train for text in group.passages}

@@ -136,6 +136,7 @@ def test_from_an_address_that_is_a_file(session, server):
     assert_works(session.run(f"{server[1]}/simple/semanticbm/{NAME}"), "the project's address")
 
 
+@pytest.mark.long
 def test_from_the_index_when_the_address_fails(tmp_path, new_environment, server):
     done = Session(tmp_path, new_environment, f"{server[1]}/simple/").run(f"{server[1]}/nothing.git")
     assert "the project's address: no (" in done.stdout
@@ -151,6 +152,7 @@ def test_from_a_wheel_beside_the_notebook(session, server):
     assert_works(done, NAME)
 
 
+@pytest.mark.long
 def test_from_drive(session, server):
     (session.folder / "allow-drive").write_text(str(server[0] / "simple" / "semanticbm" / NAME))
     assert_works(session.run(), f"{NAME} in Drive")
@@ -282,6 +284,7 @@ def test_a_fork_has_its_own_badges(tmp_path):
 # The kit
 
 
+@pytest.mark.long
 def test_the_kit_has_wheel_notebooks_and_how_to(tmp_path):
     from semanticbm.builder.colab_kit import write_kit
     from semanticbm.builder.project import read_project

@@ -76,6 +76,7 @@ def test_overlap_of_heads_is_judged_against_chance():
     assert len(paper_model.MATCHING) == 13 and len(paper_model.SCORING) == 4
 
 
+@pytest.mark.long
 def test_a_run_under_the_paper_models_name(stand_in, monkeypatch, tmp_path):
     """Heads are found in the stand-in, and the report holds the comparison with what the authors printed."""
     wanted = ("u0", "matching_heads", "direct_effects", "contextual_heads")

@@ -403,6 +403,7 @@ def test_halves_share_no_query(tiny, tmp_path):
     assert not set(first) & set(second) and len(first) + len(second) == len(study.collection.judged_queries)
 
 
+@pytest.mark.long
 def test_quick_run_on_the_classroom_model(classroom_model, tmp_path):
     """The whole of it, small: every claim is judged, every experiment leaves its numbers, heads are found."""
     report = reproduce.reproduce("classroom", "classroom", tmp_path, quick=True, device="cpu")
