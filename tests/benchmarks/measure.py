@@ -34,9 +34,10 @@ from semanticbm.one_pass import effects_on_score
 from semanticbm.patching import record
 from semanticbm.path_patching import effects_on_receivers, score_effects_textbook
 from semanticbm.semantic_bm import collect_features
+from semanticbm.written import query_slopes, read_query
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("to_score", "to_receivers", "features")
+PARTS = ("to_score", "to_receivers", "features", "readings")
 TOLERANCE = 1e-4  # largest allowed difference between contestants, as share of the full change
 MECHIR = (
     "not measured: MechIR 0.2.0, the newest release, requires transformers<5 and numpy<2, so it cannot share a "
@@ -203,6 +204,23 @@ def features(model: CrossEncoder, n_rounds: int, n_queries: int = 8, depth: int 
     }
 
 
+def readings(model: CrossEncoder, n_rounds: int, n_documents: int = 16) -> dict:
+    """What the heads write, and slopes, for one query's documents, against the model's scores of the same texts."""
+    collection = load_collection("classroom")
+    query, grades = next(iter(collection.judgements.items()))
+    text = collection.queries[query]
+    documents = [collection.documents[document] for document in sorted(grades)[:n_documents]]
+    contestants = {
+        "plain": lambda: model.score(text, documents, n_documents),
+        "read_query": lambda: read_query(model, text, documents),
+        "query_slopes": lambda: query_slopes(model, text, documents),
+    }
+    for contestant in contestants.values():
+        contestant()
+    times = rounds(contestants, n_rounds, f"readings, {model.name}")
+    return {"model": model.name, "pairs": len(documents), "times": summary(times, "plain")}
+
+
 def machine(threads: int) -> dict:
     """What the times depend on."""
     names = ("torch", "transformers", "nnsight", "transformer-lens", "numpy")
@@ -242,6 +260,8 @@ def table(result: dict) -> str:
         ]
     for part in result["features"]:
         lines += [f"\nfeatures, {part['model']}, {part['pairs']} pairs", *_rows(part["times"], "x plain")]
+    for part in result["readings"]:
+        lines += [f"\nreadings, {part['model']}, {part['pairs']} pairs", *_rows(part["times"], "x plain")]
     return "\n".join([*lines, f"\nTransformerLens: {result['transformer_lens']}", f"MechIR: {result['mechir']}"])
 
 
@@ -251,7 +271,7 @@ def _rows(times: dict, unit: str) -> list[str]:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Benchmarks of path patching and of feature extraction.")
+    parser = argparse.ArgumentParser(description="Benchmarks of path patching, of feature extraction and of readings.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
@@ -268,6 +288,8 @@ def measured(part: str, options: argparse.Namespace, n_rounds: int) -> list[dict
     """One part of the benchmark on its models."""
     if part == "features":
         return [features(load("classroom", "cpu"), 3 * n_rounds)]
+    if part == "readings":
+        return [readings(load("classroom", "cpu"), 3 * n_rounds)]
     models = [random_model(3 if options.quick else 12)] + ([] if options.quick else [load("classroom", "cpu")])
     if part == "to_score":
         return [to_score(model, options.tokens, n_rounds, not options.without_lens) for model in models]
