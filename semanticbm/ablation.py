@@ -57,7 +57,7 @@ def token_roles(encoding: Encoding) -> Tensor:
 def side(encoding: Encoding, name: str) -> Tensor:
     """Positions of "cls", the "query" with the [SEP] after it, or the "document" with its: bool [batch, position].
 
-    A [SEP] belongs to the text before it. Left out, it would be a detour around a blocked path.
+    A [SEP] belongs to the text before it. Left out, it would be a detour around a blocked path. Chapter 8.
     """
     if name not in SIDES:
         raise UserError(f"{name!r} is not a side: use {', '.join(SIDES)}.")
@@ -72,7 +72,7 @@ def side(encoding: Encoding, name: str) -> Tensor:
 
 @torch.no_grad()
 def role_means(model: CrossEncoder, pairs: Iterable[Pair], progress: bool = False) -> Tensor:
-    """Mean z of each layer and role over all positions of all pairs: float [layer, role, head * d_head]."""
+    """Mean z of each layer and role over all positions of all pairs: float [layer, role, head * d_head] (chapter 8)."""
     total = torch.zeros(model.n_layers, len(TOKEN_ROLES), model.d_model, dtype=torch.float64, device=model.device)
     count = torch.zeros(len(TOKEN_ROLES), dtype=torch.float64, device=model.device)
     label = f"means, {model.name}" if progress else ""
@@ -146,7 +146,7 @@ def mean_ablation(
 
 
 def blocked_entries(encoding: Encoding, rows: str, columns: str) -> Tensor:
-    """True where a position of side `rows` looks at one of side `columns`: bool [batch, position, position]."""
+    """True where a position of side `rows` looks at one of side `columns`: bool [batch, position, position] (chapter 8)."""
     return side(encoding, rows)[:, :, None] & side(encoding, columns)[:, None, :]
 
 
@@ -171,7 +171,7 @@ def blocked_scores(model: CrossEncoder, encoding: Encoding, blocked: Tensor) -> 
 def block_attention(
     model: CrossEncoder, pairs: Sequence[Pair], rows: str = "cls", columns: str = "document", progress: bool = False
 ) -> np.ndarray:
-    """Scores without the attention from side `rows` to side `columns`, in all layers and heads: float [pair]."""
+    """Scores without the attention from side `rows` to side `columns`, in all layers and heads: float [pair] (chapter 8)."""
     scores = np.empty(len(pairs))
     label = f"{rows} to {columns} blocked" if progress else ""
     for places, encoding in model.batches(check_pairs(pairs), label=label, longest_first=True):

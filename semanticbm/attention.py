@@ -26,7 +26,7 @@ class PairAttention:
 
     `weights`: float [layer, head, position (attends), position (attended)], padding cut off. `ids`: int [position].
     `query`, `document`: slices of the positions of the pieces, without [CLS] and [SEP]. `word_ids`: word of each
-    position in its own text. `score`: the model's score of the pair.
+    position in its own text. `score`: the model's score of the pair. Chapter 5.
     """
 
     weights: np.ndarray
@@ -73,7 +73,7 @@ class ClsAttention:
     """What [CLS] looks at on one pair, in all heads.
 
     `to_query`: float [layer, head, query piece]. `on_query`, `on_document`: float [layer, head], the sums over the
-    pieces of each text; what is missing to 1 goes to [CLS] and [SEP]. `word_ids`: int [query piece], the query word.
+    pieces of each text; what is missing to 1 goes to [CLS] and [SEP]. `word_ids`: int [query piece], the query word. Chapter 5.
     """
 
     to_query: np.ndarray

@@ -19,12 +19,12 @@ from transformers import BertForSequenceClassification
 
 
 def layers(model):
-    """The encoder layers, in order."""
+    """The encoder layers, in order (chapter 2)."""
     return model.bert.encoder.layer
 
 
 def self_attention(layer):
-    """The module with the maps `query`, `key`, `value`; in nnsight its `.output[1]` is the attention pattern."""
+    """The module with the maps `query`, `key`, `value`; in nnsight its `.output[1]` is the attention pattern (chapter 2)."""
     return layer.attention.self
 
 
@@ -32,49 +32,49 @@ def z_projection(layer):
     """The linear map W_O that mixes the heads. Its *input* is z, float [batch, position, head * d_head].
 
     z is what the heads computed, before they are added up. After W_O the columns no longer belong to single heads:
-    cutting its output into n_heads slices does not give heads (a common mistake).
+    cutting its output into n_heads slices does not give heads (a common mistake). Chapter 2.
     """
     attention = layer.attention
     return attention.output.dense if isinstance(layer, nn.Module) else attention.E_output.dense
 
 
 def projection(layer, into: str):
-    """The linear map that makes the queries ("q"), keys ("k") or values ("v") of all heads of a layer."""
+    """The linear map that makes the queries ("q"), keys ("k") or values ("v") of all heads of a layer (chapter 2)."""
     return getattr(self_attention(layer), {"q": "query", "k": "key", "v": "value"}[into])
 
 
 def mlp_projection(layer):
-    """The second linear map of the MLP; its output is what the MLP adds to the residual stream."""
+    """The second linear map of the MLP; its output is what the MLP adds to the residual stream (chapter 2)."""
     return layer.output.dense if isinstance(layer, nn.Module) else layer.E_output.dense
 
 
 def mlp_input(layer):
-    """The first linear map of the MLP, from the residual stream to the hidden units (before GELU)."""
+    """The first linear map of the MLP, from the residual stream to the hidden units (before GELU) (chapter 2)."""
     return layer.intermediate.dense
 
 
 def word_embeddings(model):
-    """The module that turns token ids into vectors; its weight is W_E, float [vocabulary, d_model]."""
+    """The module that turns token ids into vectors; its weight is W_E, float [vocabulary, d_model] (chapter 2)."""
     return model.bert.embeddings.word_embeddings
 
 
 def type_embeddings(model):
-    """The module that marks the two texts: row 0 for [CLS] query [SEP], row 1 for document [SEP]."""
+    """The module that marks the two texts: row 0 for [CLS] query [SEP], row 1 for document [SEP] (chapter 2)."""
     return model.bert.embeddings.token_type_embeddings
 
 
 def pooler_projection(model):
-    """The linear map that the last [CLS] vector goes through before tanh."""
+    """The linear map that the last [CLS] vector goes through before tanh (chapter 2)."""
     return model.bert.pooler.dense
 
 
 def classifier(model):
-    """The last linear map, from the pooled vector to the score."""
+    """The last linear map, from the pooled vector to the score (chapter 2)."""
     return model.classifier
 
 
 def embeddings(model):
-    """The whole embedding block: words, positions, token types, LayerNorm. Its output enters layer 0."""
+    """The whole embedding block: words, positions, token types, LayerNorm. Its output enters layer 0 (chapter 2)."""
     return model.bert.embeddings
 
 
@@ -82,13 +82,13 @@ def after_heads(layer: nn.Module, z: Tensor, residual: Tensor) -> Tensor:
     """The rest of a layer once the heads have spoken: W_O, LayerNorm, MLP, LayerNorm.
 
     z: float [..., head * d_head], residual: float [..., d_model]. No position looks at another one here, so the leading
-    axes can be anything; this is what makes exact path patching cheap (see `semanticbm.one_pass`).
+    axes can be anything; this is what makes exact path patching cheap (see `semanticbm.one_pass`). Chapter 2.
     """
     attended = layer.attention.output(z, residual)
     return layer.output(layer.intermediate(attended), attended)
 
 
 def score_from_cls(hf: BertForSequenceClassification, cls: Tensor) -> Tensor:
-    """Pooler and classifier on the last layer's [CLS] vectors: float [..., d_model] -> float [...]."""
+    """Pooler and classifier on the last layer's [CLS] vectors: float [..., d_model] -> float [...] (chapter 2)."""
     pooled = hf.bert.pooler.activation(hf.bert.pooler.dense(cls))
     return hf.classifier(pooled)[..., 0]

@@ -117,7 +117,7 @@ class BM25:
 
     `idf`: a function (document frequencies [word], number of documents) -> float array [word].
     After construction: `ids` (document ids in order; 0, 1, ... for a list), `lengths` (int array [document], in words),
-    `avgdl`, `document_frequency` ({word: documents that contain it}).
+    `avgdl`, `document_frequency` ({word: documents that contain it}). Chapter 1.
     """
 
     def __init__(

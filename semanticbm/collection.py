@@ -48,7 +48,7 @@ class Collection:
 
     `documents`: {document id: text}. `queries`: {query id: text}. `judgements`: {query id: {document id: grade}}.
     `synonyms`: {word: [words that can replace it]}. `query_kinds`: {query id: "exact" or "synonym"} where known.
-    `topics`: {document id: topic} where known.
+    `topics`: {document id: topic} where known. Chapter 1.
     """
 
     name: str

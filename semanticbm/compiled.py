@@ -104,7 +104,7 @@ TINY = 1e-5  # scale of the score inside tanh
 
 
 class UnknownWordWarning(UserWarning):
-    """A query word has no identity in a compiled model, and the document does not contain it: it adds 0."""
+    """A query word has no identity in a compiled model, and the document does not contain it: it adds 0 (chapter 3)."""
 
 
 # ---- The mathematics -----------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ class UnknownWordWarning(UserWarning):
 class MatchLogits:
     """Attention logits of a head that computes BM25's TF factor, relative to a word that does not match (0).
 
-    `beta`: logit of a match. `sink`: logit of [CLS]. `gain`: what turns the mass on the matches into the TF factor.
+    `beta`: logit of a match. `sink`: logit of [CLS]. `gain`: what turns the mass on the matches into the TF factor. Chapter 3.
     """
 
     beta: float
@@ -180,7 +180,7 @@ def build_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
 class CompiledCrossEncoder(CrossEncoder):
     """A compiled model: a `CrossEncoder` that knows its words and the BM25 that it was made from.
 
-    `vocabulary`: the words that a query may use. `bm25`: the reference. `hf` is a stock Hugging Face model.
+    `vocabulary`: the words that a query may use. `bm25`: the reference. `hf` is a stock Hugging Face model. Chapter 3.
     """
 
     def __init__(self, hf: BertForSequenceClassification, name: str, vocabulary: list[str], bm25: BM25):
@@ -224,7 +224,7 @@ def report_unknown_words(pairs: list[Pair], known: set[str]) -> None:
 class Layout:
     """Where each feature lives in the residual stream: `identity` and `mass` are slices, the others single places.
 
-    A pair such as tf is two neighbours: `layout.pair("tf")` gives both places.
+    A pair such as tf is two neighbours: `layout.pair("tf")` gives both places. Chapter 3.
     """
 
     SINGLES = ("word", "query", "document", "cls", "sep")
@@ -269,7 +269,7 @@ def level(reads: Tensor) -> None:
 class HeadWeights:
     """Views of one head's weights: query, key, value [channel, feature], query_bias [channel], output [feature, channel].
 
-    `unit` is what a query channel must hold so that its product with a key, over sqrt(channels), is the key's value.
+    `unit` is what a query channel must hold so that its product with a key, over sqrt(channels), is the key's value. Chapter 3.
     """
 
     query: Tensor

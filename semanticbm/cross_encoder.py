@@ -44,7 +44,7 @@ class Encoding:
     `input_ids`, `attention_mask`, `token_type_ids`: int [batch, position].
     `query_spans`, `document_spans`: one (start, stop) per pair; positions of the pieces, without [CLS] and [SEP].
     `word_ids`: for each pair and position the index of the word in its text, None at special tokens.
-    `truncated`: indices of the pairs that lost document tokens.
+    `truncated`: indices of the pairs that lost document tokens. Chapter 2.
     """
 
     input_ids: Tensor
@@ -104,7 +104,7 @@ class CrossEncoder:
     """A BERT sequence classifier with one logit, its tokenizer, and what the experiments need to know about both.
 
     `hf` is the Hugging Face model (eager attention, evaluation mode, no gradients), `tokenizer` the fast tokenizer,
-    `name` what figures and reports print, `source` the sha256 of the weights file that it was loaded from, if any.
+    `name` what figures and reports print, `source` the sha256 of the weights file that it was loaded from, if any. Chapter 2.
     """
 
     def __init__(

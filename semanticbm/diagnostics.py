@@ -69,7 +69,7 @@ class DiagnosticPair:
 
     `term`: the query word that the pair is about. `inserted`: what the perturbed document has more of. `other`: what
     stands in its place in the baseline. `step`: for TFC2, the number of occurrences in the baseline. `idf_gap`: for
-    TDC, IDF of `term` minus IDF of `other`.
+    TDC, IDF of `term` minus IDF of `other`. Chapter 5.
     """
 
     axiom: str
@@ -103,7 +103,7 @@ class Settings:
     `fillers`: the first one that is a single piece and no query word is used. `occurrences`: the largest count of
     TFC2. `control`: what stands in the baseline of STMC1, the "filler" or a "random" word of the collection with as
     many pieces. `copies`: for LNC2.
-    `max_words`: documents are cropped to so many words first.
+    `max_words`: documents are cropped to so many words first. Chapter 5.
     """
 
     documents_per_query: int = 5
@@ -130,7 +130,7 @@ class Settings:
 class Diagnostics:
     """The pairs of one axiom, and what gave none.
 
-    `skipped` counts by reason: queries, if the reason lies in the query; else (query, document) candidates.
+    `skipped` counts by reason: queries, if the reason lies in the query; else (query, document) candidates. Chapter 5.
     """
 
     axiom: str
@@ -146,18 +146,18 @@ class Diagnostics:
 
 
 class Unbuildable(Exception):
-    """This query and document give no pair; the message is the reason that is counted."""
+    """This query and document give no pair; the message is the reason that is counted (chapter 5)."""
 
 
 class QueryUnbuildable(Unbuildable):
-    """The reason lies in the query: no document can help, and it is counted once for the query."""
+    """The reason lies in the query: no document can help, and it is counted once for the query (chapter 5)."""
 
 
 # ---- Counting words and pieces as the tokenizer does ---------------------------------------------------------------
 
 
 class Pieces:
-    """What a BERT tokenizer makes of a text: its words (before they are cut) and the number of their pieces."""
+    """What a BERT tokenizer makes of a text: its words (before they are cut) and the number of their pieces (chapter 5)."""
 
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
@@ -191,7 +191,7 @@ def insert(text: str, places: Sequence[int], pieces: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Kit:
-    """What all candidates share: collection, tokenizer, settings, IDF, synonyms."""
+    """What all candidates share: collection, tokenizer, settings, IDF, synonyms (chapter 5)."""
 
     collection: Collection
     pieces: Pieces
@@ -216,7 +216,7 @@ def is_content(word: str, pieces: Pieces) -> bool:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One query and one document, with the random numbers that belong to them."""
+    """One query and one document, with the random numbers that belong to them (chapter 5)."""
 
     kit: Kit
     query_id: str

@@ -49,7 +49,7 @@ class AttentionMasses:
 
     `match`, `other`, `sink`: float [head, row], attention on matching tokens, on the rest of the document, on the rest.
     `tf`, `length`: int [row], matching tokens and document tokens. `query`, `token`: int [row], number of the query and
-    id of the query token.
+    id of the query token. Chapter 3.
     """
 
     match: np.ndarray
@@ -74,7 +74,7 @@ class HeadAsBM25:
     """A head read as BM25. Numbers in threes are (value, low, high), with a 95 % bootstrap interval over queries.
 
     `r2`: how well the two numbers predict the head's mass on matches. `mean_error`: mean absolute error of that mass.
-    `r2_words`: the same with an own beta for each word, from the other documents of the query (NaN without others).
+    `r2_words`: the same with an own beta for each word, from the other documents of the query (NaN without others). Chapter 3.
     """
 
     head: str

@@ -99,7 +99,7 @@ def _layer_of(head: Head) -> int:
 
 @dataclass(frozen=True)
 class HeadValues:
-    """A number for each head on each query: `values` float [query, layer, head], documents averaged first."""
+    """A number for each head on each query: `values` float [query, layer, head], documents averaged first (chapter 5)."""
 
     query_ids: list[str]
     values: np.ndarray
@@ -118,7 +118,10 @@ class HeadValues:
 
 @dataclass(frozen=True)
 class FoundHeads:
-    """Heads chosen by a rule. `heads`: (layer, head) in order. `table`: one row a head with the numbers of the rule."""
+    """Heads chosen by a rule. `heads`: (layer, head) in order. `table`: one row a head with the numbers of the rule.
+
+    Chapter 5.
+    """
 
     heads: list[Head]
     table: pd.DataFrame

@@ -66,6 +66,7 @@ class Components:
     """The first k singular components of a matrix, strongest first, each turned towards the mean row: v_k . mean > 0.
 
     `u`: float [row, k], orthonormal columns. `s`: float [k], the strengths. `v`: float [k, column], orthonormal rows.
+    Chapter 6.
     """
 
     u: np.ndarray
@@ -158,7 +159,7 @@ def whole_words(tokenizer) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class WordTable:
-    """The words that have both a vector and an IDF. `ids`: int [word], token ids; `idf`: float [word]."""
+    """The words that have both a vector and an IDF. `ids`: int [word], token ids; `idf`: float [word] (chapter 6)."""
 
     words: list[str]
     ids: np.ndarray
@@ -184,7 +185,7 @@ class EmbeddingIdf:
     """IDF read from the whole embedding by ridge regression.
 
     `of_pieces`: float [vocabulary], predicted IDF; a word of the table by the fit without it, other pieces by the mean of
-    the fits. `predicted`, `idf`: float [word], prediction without the word and true value.
+    the fits. `predicted`, `idf`: float [word], prediction without the word and true value. Chapter 6.
     """
 
     of_pieces: np.ndarray
@@ -241,7 +242,7 @@ def idf_correlations(model: CrossEncoder, idf: Mapping[str, float], k: int = 50,
 class Direction:
     """An edit of one unit. `vector`: float [d_model], the same for every piece, or None for the piece's own vector.
 
-    `length`: how long one unit is, the same for all directions: std(U0) S_0.
+    `length`: how long one unit is, the same for all directions: std(U0) S_0. Chapter 6.
     """
 
     name: str

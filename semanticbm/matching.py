@@ -88,7 +88,7 @@ def matching_scores(
 
 @dataclass(frozen=True)
 class DocumentSeries:
-    """One query with documents that differ in one thing: `texts`, one for each point of the curve."""
+    """One query with documents that differ in one thing: `texts`, one for each point of the curve (chapter 5)."""
 
     query_id: str
     query: str
@@ -102,7 +102,7 @@ class Curves:
 
     `x`: what varies, one value a point, named by `x_name`. `matching`: float [query, layer, head, point], the mean over
     the pieces of the word and over documents. `scores`: float [query, point], the model's score, mean over documents.
-    `n_documents`: how many series were averaged in all. `skipped`: what could not be built, by reason.
+    `n_documents`: how many series were averaged in all. `skipped`: what could not be built, by reason. Chapter 5.
     """
 
     x: tuple
@@ -415,7 +415,7 @@ def increments(curves: Curves, heads: Iterable[Head]) -> np.ndarray:
 class Effects:
     """Effects of heads on the score, as shares of the mean full change: `values` float [query, layer, head].
 
-    The mean over queries is the ratio of the means. `n_pairs`: pairs behind them.
+    The mean over queries is the ratio of the means. `n_pairs`: pairs behind them. Chapter 5.
     """
 
     query_ids: list[str]

@@ -74,7 +74,7 @@ Positions = Sequence[int] | str | None
 
 
 def site_of(layer, site: str):
-    """The module of a traced layer, and which of its two ends, "input" or "output", holds the site."""
+    """The module of a traced layer, and which of its two ends, "input" or "output", holds the site (chapter 4)."""
     return {
         "residual": (layer, "input"),
         "attention": (z_projection(layer), "output"),
@@ -194,7 +194,7 @@ class Run:
     """What a run on `encoding` left behind.
 
     `z`: one float [batch, position, head * d_head] for each layer. `residual`: one float [batch, position, d_model] for
-    each layer, what entered it. `scores`: float [batch].
+    each layer, what entered it. `scores`: float [batch]. Chapter 4.
     """
 
     encoding: Encoding
@@ -224,7 +224,7 @@ def record(model: CrossEncoder, encoding: Encoding) -> Run:
 
 
 def encode_both(model: CrossEncoder, baselines: Iterable[Pair], perturbed: Iterable[Pair]) -> tuple[Encoding, Encoding]:
-    """Tokenise baseline and perturbed pairs; `UserError` unless each two have the same number of tokens."""
+    """Tokenise baseline and perturbed pairs; `UserError` unless each two have the same number of tokens (chapter 4)."""
     ours, theirs = model.encode(baselines, truncate=False), model.encode(perturbed, truncate=False)
     if len(ours) != len(theirs):
         raise UserError(f"{len(ours)} baseline pairs and {len(theirs)} perturbed pairs: give one for one.")
@@ -238,23 +238,23 @@ def encode_both(model: CrossEncoder, baselines: Iterable[Pair], perturbed: Itera
 
 
 def same_tokens(ours: Encoding, theirs: Encoding) -> np.ndarray:
-    """Which pairs have the same tokens in both encodings: bool [batch]. Patching them is exactly nothing."""
+    """Which pairs have the same tokens in both encodings: bool [batch]. Patching them is exactly nothing (chapter 4)."""
     return (ours.input_ids == theirs.input_ids).all(dim=1).cpu().numpy()
 
 
 def copies(encoding: Encoding, n: int) -> dict[str, Tensor]:
-    """The model's inputs with the whole batch repeated `n` times: each int [n * batch, position]."""
+    """The model's inputs with the whole batch repeated `n` times: each int [n * batch, position] (chapter 4)."""
     return {name: tensor.repeat(n, 1) for name, tensor in encoding.inputs.items()}
 
 
 def check_choice(value: str, allowed: Sequence[str], name: str) -> None:
-    """Raise `UserError` unless `value` is one of `allowed`."""
+    """Raise `UserError` unless `value` is one of `allowed` (chapter 4)."""
     if value not in allowed:
         raise UserError(f"{name}={value!r} is unknown: use one of {', '.join(allowed)}.")
 
 
 def to_numpy(scores: Tensor) -> np.ndarray:
-    """A tensor of any type and device as float64 array."""
+    """A tensor of any type and device as float64 array (chapter 4)."""
     return scores.detach().double().cpu().numpy()
 
 

@@ -121,13 +121,16 @@ def path_to_receivers(
 
 
 def score_effects_textbook(model: CrossEncoder, ours: Run, theirs: Run) -> Tensor:
-    """S_patched - S_b of every head on the path to the score: float [sender, batch]. One trace a sender."""
+    """S_patched - S_b of every head on the path to the score: float [sender, batch]. One trace a sender (chapter 4)."""
     frozen = (freeze(ours.z, theirs.z, sender, model.n_heads) for sender in all_heads(model.head_shape))
     return torch.stack([path_to_score(model, ours.encoding, z) - ours.scores for z in frozen])
 
 
 def receiver_effects_textbook(model: CrossEncoder, ours: Run, theirs: Run, receivers: Receivers, into: str) -> Tensor:
-    """S_patched - S_b of every head before the last receiver's layer: float [sender, batch]. Two traces a sender."""
+    """S_patched - S_b of every head before the last receiver's layer: float [sender, batch]. Two traces a sender.
+
+    Chapter 4.
+    """
     effects = [torch.empty(0, len(ours.scores), device=model.device)]
     for sender in all_heads((max(receivers), model.n_heads)):
         frozen = freeze(ours.z, theirs.z, sender, model.n_heads)
@@ -145,7 +148,7 @@ class PathEffects:
     """Effects of every head on some pairs, in logits.
 
     `effects`: S_patched - S_b, float [pair, layer, head]; NaN where the head is no sender. `baseline`, `perturbed`: S_b
-    and S_p, float [pair]. Pairs with |S_p - S_b| < `min_change` are in the arrays, and left out of the summaries.
+    and S_p, float [pair]. Pairs with |S_p - S_b| < `min_change` are in the arrays, and left out of the summaries. Chapter 4.
     """
 
     effects: np.ndarray
@@ -240,7 +243,7 @@ def effects_on_receivers_many(
     min_change: float = CLEAR_CHANGE_LOGITS,
     progress: bool = False,
 ) -> PathEffects:
-    """As `direct_effects_many`, through the q, k or v of a set of receivers."""
+    """As `direct_effects_many`, through the q, k or v of a set of receivers (chapter 4)."""
     check_choice(method, METHODS, "method")
     form = one_pass.effects_through_receivers if method == "fast" else receiver_effects_textbook
     paths = partial(form, model, receivers=_by_layer(model, receivers, into), into=into)

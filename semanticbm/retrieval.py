@@ -57,7 +57,7 @@ def bm25_run(
 
 
 class VectorEncoder:
-    """The backbone as it was made: one unit vector a text (mean of the last layer's token vectors)."""
+    """The backbone as it was made: one unit vector a text (mean of the last layer's token vectors) (chapter 2)."""
 
     def __init__(self):
         folder = backbone_folder()

@@ -72,7 +72,7 @@ class QueryAttention:
 
     `words`: the words of the query. `idf`, `n_pieces`, `is_content`: arrays [word]. `attention`: float
     [layer, head, word], the mean over the pieces of the word. `mass`: float [layer, head, side], attention in all on
-    the query, on the document, and on [CLS] and [SEP].
+    the query, on the document, and on [CLS] and [SEP]. Chapter 7.
     """
 
     query_id: str

@@ -62,7 +62,7 @@ class Features:
 
     `matching`: float [pair, layer, head, piece], MS. `g`: float [pair, piece], IDF read from U0. `n_pieces`: int
     [pair]. `tf`, `word_idf`: float [pair, word], for BM25. `n_words`, `lengths`: int [pair], words of query and of
-    document. `avgdl`: mean length of the collection's documents in words. `score`: float [pair], the model's score.
+    document. `avgdl`: mean length of the collection's documents in words. `score`: float [pair], the model's score. Chapter 8.
     """
 
     query_ids: np.ndarray

@@ -66,7 +66,7 @@ class Reading:
 
     `z`: float [document, layer, piece, head, d_head], what each head puts at each query piece. `state`: float
     [document, piece, d_model], the residual stream that enters the last layer. `cls`: float [document, layer, head, piece],
-    attention of [CLS] to the query pieces. `score`: float [document], logits.
+    attention of [CLS] to the query pieces. `score`: float [document], logits. Chapter 9.
     """
 
     z: np.ndarray
@@ -98,7 +98,7 @@ class Slopes:
     """How the score answers to a small change at the query pieces of one query's documents.
 
     `heads`: float [document, layer, piece, head, d_head], dS/dz. `state`: float [document, piece, d_model], dS/dx of what
-    enters the last layer.
+    enters the last layer. Chapter 9.
     """
 
     heads: np.ndarray
@@ -107,7 +107,7 @@ class Slopes:
 
 @dataclass(frozen=True)
 class MatchDirection:
-    """Mean slopes at query pieces. `heads`: float [1, layer, 1, head, d_head]. `state`: float [d_model]."""
+    """Mean slopes at query pieces. `heads`: float [1, layer, 1, head, d_head]. `state`: float [d_model] (chapter 9)."""
 
     heads: np.ndarray
     state: np.ndarray
@@ -120,7 +120,7 @@ def read_query(model: CrossEncoder, query: str, documents: Sequence[str], source
     """Read all documents of a query in one traced run.
 
     sources: "document" counts only what the heads took from document pieces, "all" everything. `UserError` for texts that
-    cannot be scored or an unknown `sources`.
+    cannot be scored or an unknown `sources`. Chapter 9.
     """
     if sources not in SOURCES:
         raise UserError(f"sources={sources!r} is unknown: use {' or '.join(SOURCES)}.")
@@ -131,7 +131,7 @@ def read_query(model: CrossEncoder, query: str, documents: Sequence[str], source
 def read_sources(
     model: CrossEncoder, query: str, documents: Sequence[str], sources: Sequence[str] = SOURCES
 ) -> dict[str, Reading]:
-    """The reading for each kind of sources, from the same traced run: {sources: Reading}."""
+    """The reading for each kind of sources, from the same traced run: {sources: Reading} (chapter 9)."""
     encoding = model.encode([(query, document) for document in documents])
     pieces, masks = slice(*encoding.query_spans[0]), {name: source_mask(encoding, name) for name in sources}
     with model.traced.trace(**encoding.inputs):
@@ -151,7 +151,7 @@ def read_sources(
 
 
 def source_mask(encoding: Encoding, sources: str) -> Tensor:
-    """1 at the positions that count as sources, else 0: float [batch, position]."""
+    """1 at the positions that count as sources, else 0: float [batch, position] (chapter 9)."""
     if sources == "all":
         return encoding.attention_mask.float()
     mask = torch.zeros_like(encoding.attention_mask, dtype=torch.float)
@@ -167,19 +167,19 @@ def _to_numpy(value: Tensor) -> np.ndarray:
 def term_weights(
     model: CrossEncoder, query: str, documents: Sequence[str], heads: Iterable[Head] | None = None
 ) -> np.ndarray:
-    """The weight of each query piece that the model uses, w: float [piece]; see `Reading.term_weights`."""
+    """The weight of each query piece that the model uses, w: float [piece]; see `Reading.term_weights` (chapter 9)."""
     return read_query(model, query, documents).term_weights(heads)
 
 
 def written(
     model: CrossEncoder, query: str, documents: Sequence[str], slopes: np.ndarray, sources: str = "document"
 ) -> np.ndarray:
-    """What each head writes at each query piece: float [document, layer, head, piece]; see `Reading.written`."""
+    """What each head writes at each query piece: float [document, layer, head, piece]; see `Reading.written` (chapter 9)."""
     return read_query(model, query, documents, sources).written(slopes)
 
 
 def match_signals(model: CrossEncoder, query: str, documents: Sequence[str], direction: MatchDirection) -> np.ndarray:
-    """The match signal of each query piece before the last layer: float [document, piece]."""
+    """The match signal of each query piece before the last layer: float [document, piece] (chapter 9)."""
     return read_query(model, query, documents).match_signals(direction.state)
 
 
@@ -188,7 +188,7 @@ def match_signals(model: CrossEncoder, query: str, documents: Sequence[str], dir
 
 @torch.enable_grad()
 def query_slopes(model: CrossEncoder, query: str, documents: Sequence[str]) -> Slopes:
-    """Slopes of the score at the query pieces, for each document of a query: one traced run and its gradient."""
+    """Slopes of the score at the query pieces, for each document of a query: one traced run and its gradient (chapter 9)."""
     encoding = model.encode([(query, document) for document in documents])
     with model.traced.trace(**encoding.inputs):
         embeddings(model.traced).output.requires_grad_(True)
@@ -207,7 +207,7 @@ def query_slopes(model: CrossEncoder, query: str, documents: Sequence[str]) -> S
 def match_direction(model: CrossEncoder, documents_of: Mapping[str, Sequence[str]], label: str = "") -> MatchDirection:
     """The mean slope at query pieces: documents and pieces averaged first, then queries.
 
-    documents_of: {query text: documents}. Take queries that nothing is measured on. With a `label`, a progress bar.
+    documents_of: {query text: documents}. Take queries that nothing is measured on. With a `label`, a progress bar. Chapter 9.
     """
     heads, state = [], []
     for query, documents in progress_bar(documents_of.items(), label):
@@ -222,7 +222,7 @@ def match_direction(model: CrossEncoder, documents_of: Mapping[str, Sequence[str
 def leave_one_out(slopes: np.ndarray) -> np.ndarray:
     """For each document the mean slope of the *other* documents: [document, ...] -> [document, ...].
 
-    `UserError` for fewer than two documents.
+    `UserError` for fewer than two documents. Chapter 9.
     """
     n = len(slopes)
     if n < 2:
@@ -237,7 +237,7 @@ def add_up(written_at: np.ndarray, heads: Iterable[Head], weights: np.ndarray | 
     """Add what `heads` wrote over heads and query pieces: float [document], in logits.
 
     written_at: float [document, layer, head, piece]. weights: float [piece], the term weights w, for slopes that do not
-    know their term (`match_direction`); None for slopes that do (`leave_one_out`).
+    know their term (`match_direction`); None for slopes that do (`leave_one_out`). Chapter 9.
     """
     total = sum(written_at[:, layer, head] for layer, head in heads)
     return (total if weights is None else total * weights).sum(axis=-1)

@@ -63,3 +63,17 @@ def test_functions_stay_short(path):
         if isinstance(node, FUNCTIONS):
             length = len(set(range(node.lineno, node.end_lineno + 1)) - documented)
             assert length <= MAX_FUNCTION_LINES, f"{node.name} has {length} lines"
+
+
+def test_every_public_name_of_the_book_names_its_chapter():
+    """By the number of a chapter or an exercise, or by an equation, in its docstring."""
+    missing = []
+    for path in LIBRARY:
+        public = (
+            [] if path.stem in ("__init__", "__main__", "errors") else ast.parse(path.read_text(encoding="utf-8")).body
+        )
+        for node in public:
+            named = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            if named and not re.search(r"[Cc]hapter|\(\d+\.\d+\)|eq-", ast.get_docstring(node) or ""):
+                missing.append(f"{path.stem}.{node.name}")
+    assert not missing
