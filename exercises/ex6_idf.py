@@ -12,9 +12,10 @@ def u0(matrix: np.ndarray) -> np.ndarray:
 
     Goal: the singular value decomposition, with a sign that does not depend on the library.
 
-        matrix = sum over k of  S_k u_k v_k^T,  strongest first; turn u_0 and v_0 so that sum(v_0) > 0
+        matrix = sum over k of  S_k u_k v_k^T,  strongest first; turn u_0 and v_0 so that v_0 . m > 0
 
-    matrix: the raw word embeddings, float [vocabulary, d_model]. Returns u_0, float [vocabulary], of length 1.
+    matrix: the raw word embeddings, float [vocabulary, d_model]; m is the mean of its rows.
+    Returns u_0, float [vocabulary], of length 1.
     Worked value: u0(np.array([[3.0, 0.0], [4.0, 0.0]])) = [0.6, 0.8].
     """
     raise NotImplementedError("Exercise 6.1: write u0")

@@ -5,7 +5,7 @@ import numpy as np
 
 def u0(matrix):
     u, _, v = np.linalg.svd(matrix, full_matrices=False)
-    return u[:, 0] if v[0].sum() > 0 else -u[:, 0]
+    return u[:, 0] if v[0] @ matrix.mean(axis=0) > 0 else -u[:, 0]
 
 
 def u0_idf_correlation(u0, vocabulary, idf):

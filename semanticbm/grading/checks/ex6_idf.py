@@ -14,16 +14,19 @@ FILE = ExerciseFile(6)
 u0 = FILE.exercise("u0", "The strongest pattern of the embedding matrix, with a fixed sign.", 2, 20, 2)
 
 
-def _matrix(case, number=0) -> np.ndarray:
-    """A random matrix [vocabulary, d_model] with a strong common direction, as word embeddings have."""
+def _matrix(case, number=0, lowest=0.5) -> np.ndarray:
+    """A random matrix [vocabulary, d_model] with a strong common direction, as word embeddings have.
+
+    `lowest`: how far the words reach along it; below 0 some point the other way.
+    """
     rng = case.rng(number)
     n, d = case.pick((12, 4), (20, 5), (9, 3))
-    return rng.normal(size=(n, d)) + np.outer(rng.uniform(0.5, 2, n), rng.normal(size=d))
+    return rng.normal(size=(n, d)) + np.outer(rng.uniform(lowest, 2, n), rng.normal(size=d))
 
 
 def _anchored(matrix) -> tuple[np.ndarray, float, np.ndarray]:
     u, s, v = linalg.svd(matrix, full_matrices=False)
-    sign = -1 if v[0].sum() < 0 else 1
+    sign = -1 if v[0] @ matrix.mean(axis=0) < 0 else 1
     return sign * u[:, 0], float(s[0]), sign * v[0]
 
 
@@ -34,7 +37,7 @@ def _anchored(matrix) -> tuple[np.ndarray, float, np.ndarray]:
     "u[:, 0]; the sign comes in the next check.",
 )
 def direction(answer, case):
-    matrix = _matrix(case)
+    matrix = _matrix(case, lowest=-0.8)
     right, strength, axis = _anchored(matrix)
     u, s, v = linalg.svd(matrix, full_matrices=False)
     centred = linalg.svd(matrix - matrix.mean(0), full_matrices=False)[0][:, 0]
@@ -53,6 +56,7 @@ def direction(answer, case):
             "This is another component; the strongest one has index 0.": same(u[:, 1]) or same(u[:, -1]),
             "The matrix was centred; the paper's matrix is the raw one.": same(centred),
             "This is row 0 of u; components are the columns.": same(u[0]),
+            "The sign was taken away number by number; words may lie on both sides.": same(np.abs(right)),
             "These are the lengths of the rows, not U0.": same(np.linalg.norm(matrix, axis=1)),
         },
     )
@@ -61,32 +65,44 @@ def direction(answer, case):
 @u0.check(
     2,
     "The sign of a singular vector is free. Which rule fixes it?",
-    "u0 and v0 may both be turned around. Turn both so that sum(v0) > 0.",
-    "If v[0].sum() < 0, return -u[:, 0].",
+    "u0 and v0 may both be turned around. Turn both so that v0 points to the side of the mean row.",
+    "If v[0] @ matrix.mean(axis=0) < 0, return -u[:, 0].",
 )
 def sign(answer, case):
-    for number in range(1, 9):
-        matrix = _matrix(case, number) * (-1) ** number
-        right = _anchored(matrix)[0]
-        got = answer.array(matrix, shape=right.shape)
-        raw = linalg.svd(matrix, full_matrices=False)[0][:, 0]
-        turned = raw if raw.sum() > 0 else -raw
-        first = raw if raw[0] > 0 else -raw
-        answer.holds(
-            distance(got, right) <= 1,
-            f"{right[0]:.6g} at [0]; yours is {got[0]:.6g}",
-            {
-                "The sign is the other way round: sum(v0) must be above 0.": np.allclose(got, -right, atol=1e-6),
-                "The sign was fixed by u0; fix it by the sum of v0.": np.allclose(got, turned)
-                or np.allclose(got, first),
-                "The sign was taken away number by number; turn the whole vector.": np.allclose(got, np.abs(right)),
-            },
-        )
+    matrices = [_matrix(case, number, lowest=-0.8) * (-1) ** number for number in range(1, 9)]
+    anchored = [_anchored(matrix) for matrix in matrices]
+    found = [answer.array(matrix, shape=u.shape) for matrix, (u, _, _) in zip(matrices, anchored, strict=True)]
+    wrong = [place for place, got in enumerate(found) if distance(got, anchored[place][0]) > 1]
+    if not wrong:
+        return
+    answer(matrices[wrong[0]])  # the report is about this one
+    right = anchored[wrong[0]][0]
+
+    def turned(by):
+        return all(_close(got, u * np.sign(by(u, v))) for got, (u, _, v) in zip(found, anchored, strict=True))
+
+    answer.holds(
+        False,
+        f"{right[0]:.6g} at [0]; yours is {found[wrong[0]][0]:.6g}",
+        {
+            "The sign is the other way round: v0 . mean row must be above 0.": turned(lambda u, v: -1),
+            "The sign was fixed by the sum of v0, which has no meaning of its own; fix it by v0 . mean row.": turned(
+                lambda u, v: v.sum()
+            ),
+            "The sign was fixed by one number; fix it by v0 . mean row.": turned(lambda u, v: u[0])
+            or turned(lambda u, v: u[np.argmax(np.abs(u))])
+            or turned(lambda u, v: v[np.argmax(np.abs(v))]),
+            "The sign is the one that np.linalg.svd happens to give; fix it by v0 . mean row.": all(
+                _close(got, np.linalg.svd(matrix, full_matrices=False)[0][:, 0])
+                for got, matrix in zip(found, matrices, strict=True)
+            ),
+        },
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
 u0_idf_correlation = FILE.exercise(
-    "u0_idf_correlation", "Does U0 fall with IDF? Correlate over the right words.", 2, 15, 2
+    "u0_idf_correlation", "Does U0 go with IDF? Correlate over the right words.", 2, 15, 2
 )
 
 
@@ -119,7 +135,7 @@ def _correlation_mistakes(values, vocabulary, idf) -> dict:
 
     return {
         "This is a rank correlation (Spearman); Pearson is asked for.": float(stats.spearmanr(x, y).statistic),
-        "The sign was lost: U0 is expected to *fall* with IDF.": abs(pearson(x, y)),
+        "The sign was lost: it tells whether U0 rises or falls with IDF.": abs(pearson(x, y)),
         "The words are not matched: look U0 up by the word's id.": pearson(values[: len(y)], y),
         "Words without an IDF counted as 0. Leave them out.": pearson(
             [values[vocabulary[word]] for word in everything], [idf.get(word, 0) for word in everything]

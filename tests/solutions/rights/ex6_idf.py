@@ -7,8 +7,13 @@ import torch
 def u0__eigenvectors(matrix):
     values, vectors = np.linalg.eigh(matrix.T @ matrix)
     v = vectors[:, np.argmax(values)]
-    v = v * np.sign(v.sum())
+    v = v * np.sign(v @ matrix.sum(axis=0))
     return matrix @ v / np.sqrt(values.max())
+
+
+def u0__sign_of_u(matrix):
+    u = np.linalg.svd(matrix, full_matrices=False)[0][:, 0]
+    return u * np.sign(u.sum())  # v0 . mean row is S0 times the mean of u0
 
 
 def u0_idf_correlation__by_hand(u0, vocabulary, idf):

@@ -30,9 +30,23 @@ def u0__raw_sign__sign(matrix):
     return _svd(matrix)[0][:, 0]
 
 
-def u0__sign_of_u__sign(matrix):
+def u0__sum_of_v__sign(matrix):
+    u, _, v = _svd(matrix)
+    return u[:, 0] if v[0].sum() > 0 else -u[:, 0]
+
+
+def u0__away_from_the_mean__sign(matrix):
+    u, _, v = _svd(matrix)
+    return u[:, 0] if v[0] @ matrix.mean(axis=0) < 0 else -u[:, 0]
+
+
+def u0__first_word_above_0__sign(matrix):
     u = _svd(matrix)[0][:, 0]
-    return u if u.sum() > 0 else -u
+    return u * np.sign(u[0])
+
+
+def u0__absolute__direction(matrix):
+    return np.abs(_svd(matrix)[0][:, 0])
 
 
 def u0_idf_correlation__spearman__all_words(u0, vocabulary, idf):
