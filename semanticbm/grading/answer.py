@@ -16,6 +16,7 @@ from numbers import Number
 import numpy as np
 
 from semanticbm.grading.child.protocol import Described
+from semanticbm.grading.known_errors import NOTHING_SAVED, TRACED
 
 TOLERANCE = 1e-6  # relative to values above 1, absolute below
 FLOAT32 = 2e-5  # what a short computation in float32 may be off by
@@ -36,7 +37,11 @@ class ToDo(Exception):
 
 
 class Raised(Exception):
-    """The reader's code raised. The text has only the reader's own lines."""
+    """The reader's code raised. The text has only the reader's own lines; `mistake`: what to do about a known error."""
+
+    def __init__(self, text: str, mistake: str | None = None):
+        super().__init__(text)
+        self.mistake = mistake
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -261,8 +266,7 @@ class Answer:
         if far > 1:
             mistakes = mistakes() if callable(mistakes) else mistakes or {}
             shown, wanted = _compared(value, expected)
-            named = _recognised(value, mistakes, tolerance) or _kind_mistake(value, expected)
-            self.fail(wanted, named, far, shown)
+            self.fail(wanted, self._named(value, expected, mistakes, tolerance), far, shown)
         return value
 
     def part(
@@ -272,9 +276,14 @@ class Answer:
         far = distance(value, expected, tolerance)
         if far > 1:
             mistakes = mistakes() if callable(mistakes) else mistakes or {}
-            named = _recognised(value, mistakes, tolerance) or _kind_mistake(value, expected)
+            named = self._named(value, expected, mistakes, tolerance)
             shown, wanted = _compared(value, expected)
             self.fail(f"{label} {wanted}", named, far, f"{label} {shown}")
+
+    def _named(self, value, expected, mistakes: Mapping, tolerance: float) -> str | None:
+        if value is None and TRACED in self.called:
+            return NOTHING_SAVED
+        return _recognised(value, mistakes, tolerance) or _kind_mistake(value, expected, tolerance)
 
     def holds(self, condition: bool, expected: str, mistakes: Mapping[str, bool] | None = None) -> None:
         """A property of the last result must hold. `mistakes`: {what went wrong: True if it looks like that}."""
@@ -296,12 +305,14 @@ def _recognised(value, mistakes: Mapping, tolerance: float) -> str | None:
     return None
 
 
-def _kind_mistake(value, expected) -> str | None:
+def _kind_mistake(value, expected, tolerance: float = TOLERANCE) -> str | None:
     """Nothing, another kind, another shape, or too few digits: what can be said without knowing the exercise."""
     if value is None:
         return "The function returned nothing: does each path through it end in `return`?"
+    if isinstance(expected, tuple):
+        return _tuple_mistake(value, expected, tolerance)
     got, wanted = as_array(value), as_array(expected)
-    if isinstance(expected, (tuple, str, dict)) or wanted is None:
+    if isinstance(expected, (str, dict)) or wanted is None:
         return None
     asked = f"an array {shape_text(wanted.shape)}" if wanted.ndim else "one number"
     if got is None:
@@ -312,6 +323,17 @@ def _kind_mistake(value, expected) -> str | None:
     if np.asarray(plain(value)).dtype == np.float16:
         return "float16 keeps three digits: compute in float32 or float64."
     return None
+
+
+def _tuple_mistake(value, expected: tuple, tolerance: float) -> str | None:
+    """How many values are asked for, or which of them are wrong."""
+    items = as_sequence(value)
+    if items is None or len(items) != len(expected):
+        came = kind_of(value) + (f" of {len(items)}" if items is not None else "")
+        return f"{len(expected)} values are asked for; {came} came."
+    pairs = enumerate(zip(items, expected, strict=True), start=1)
+    wrong = [str(place) for place, (one, other) in pairs if distance(one, other, tolerance) > 1]
+    return f"Of the {len(expected)} values, wrong: number {', '.join(wrong)}." if len(wrong) < len(expected) else None
 
 
 def _compared(value, expected) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """Plain PyTorch hooks on a BERT: the independent oracle for the exercises on patching.
 
 One function runs a model and lets the caller see and replace two kinds of values: z, what the heads of a layer computed
-(the input of W_O), and the projections query, key, value.
+(the input of W_O), and the projections query, key, value. PyTorch is imported on first use: some exercises of the chapter
+need numbers alone.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from semanticbm.bert import layers, self_attention, z_projection
-from semanticbm.cross_encoder import CrossEncoder
+    from semanticbm.cross_encoder import CrossEncoder
 
 KINDS = ("query", "key", "value")
 
@@ -47,13 +48,16 @@ def _hooks(trace: Trace, layer: int, kind: str | None, edit: Callable | None) ->
     return on_z if kind is None else on_projection
 
 
-@torch.no_grad()
 def run(
     model: CrossEncoder, inputs: dict, edit_z: Callable | None = None, edit_projection: Callable | None = None
 ) -> Trace:
     """Run a model on a batch. `edit_z(layer, z) -> z`; `edit_projection(layer, kind, value) -> value`."""
+    import torch
+
+    from semanticbm.bert import layers, self_attention, z_projection
+
     trace = Trace()
-    with ExitStack() as stack:
+    with ExitStack() as stack, torch.no_grad():
         for number, layer in enumerate(layers(model.hf)):
             hook = z_projection(layer).register_forward_pre_hook(_hooks(trace, number, None, edit_z))
             stack.callback(hook.remove)

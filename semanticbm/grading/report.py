@@ -168,7 +168,8 @@ def thawed(exercise: Exercise, entry: dict) -> Result:
 def hint_lines(result: Result, n_hints: int, more: str = MORE) -> list[str]:
     """The first hints, and how many are left."""
     hints = result.hints
-    if n_hints <= 1 and (result.status == TO_DO or isinstance(result.problem, Raised)):
+    plain_error = isinstance(result.problem, Raised) and not result.problem.mistake
+    if n_hints <= 1 and (result.status == TO_DO or plain_error):
         return []  # nothing was tried yet, or the error itself says most
     shown = hints[: max(n_hints, 1)]
     lines = [f"  hint {place} of {len(hints)}: {hint}" for place, hint in enumerate(shown, start=1)]

@@ -15,17 +15,22 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 
 from semanticbm.errors import UserError
 from semanticbm.grading.answer import Raised
-from semanticbm.grading.case import HELD_OUT, VISIBLE
+from semanticbm.grading.case import HELD_OUT, VISIBLE, Case
 from semanticbm.grading.folders import Submission, copied, is_file
 from semanticbm.grading.process import Limits, Student
 from semanticbm.grading.registry import Exercise, all_exercises
 from semanticbm.grading.report import ERROR, TO_DO, Result, judge
 from semanticbm.grading.sandbox import WAYS_OUT, Sandbox, find_sandbox
 from semanticbm.grading.store import Store, fingerprint
+
+# what checks import on first use, so that one `semanticbm check` is quick
+USED_LATER = ("torch", "nnsight", "pydantic.plugin._loader", "importlib.resources.readers", "semanticbm.bert")
+USED_LATER += ("sklearn.linear_model", "sklearn.metrics", "sklearn.pipeline", "sklearn.preprocessing")
 
 
 @dataclass
@@ -122,9 +127,11 @@ def import_everything(path: Path) -> None:
         one for one in sys.path if one and not Path(os.path.realpath(one)).is_relative_to(place) and one != os.getcwd()
     ]
     all_exercises()
-    import torch
-
-    torch.set_num_threads(1)
+    for name in USED_LATER:
+        import_module(name)
+    sys.modules["torch"].set_num_threads(1)
+    for variant in (*VISIBLE, *HELD_OUT):
+        Case(variant).model()
 
 
 class Run:

@@ -14,6 +14,7 @@ from semanticbm.errors import UserError
 from semanticbm.grading.answer import Raised, ToDo, as_array, call_text
 from semanticbm.grading.child.calls import CALL_SECONDS, call
 from semanticbm.grading.child.protocol import Described, again
+from semanticbm.grading.known_errors import explained
 from semanticbm.grading.registry import CHAPTERS
 
 
@@ -34,7 +35,8 @@ def value_in(answer: dict, called: str):
         raise ToDo(str(answer["to_do"]))
     if "slow" in answer:
         raise Raised(f"  {called} took more than {answer['slow']:.0f} seconds.")
-    raise Raised(f"  {called} raised:\n{answer.get('raised', '')}")
+    text = f"  {called} raised:\n{answer.get('raised', '')}"
+    raise Raised(text, explained(text))
 
 
 def same(before, now) -> bool:

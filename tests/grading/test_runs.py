@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from semanticbm.__main__ import isolated
 from semanticbm.errors import UserError
 from semanticbm.grading import sandbox as sandboxes
 from semanticbm.grading.commands import grade_command
@@ -305,6 +306,65 @@ def test_the_graded_folder_is_no_place_to_import_from(course, monkeypatch):
     monkeypatch.setattr(sys, "path", ["", str(course), str(course / "ada"), *sys.path])
     import_everything(course)
     assert not {"", str(course), str(course / "ada")} & set(sys.path)
+
+
+SHADOWS = ("json", "typer", "rich", "numpy", "torch", "nnsight", "sklearn", "semanticbm.grading")
+
+
+def test_grade_never_imports_from_the_folder_in_which_it_is_called(course):
+    for name in SHADOWS:
+        text = f"open({str(course / 'ESCAPED')!r}, 'w').close()\nraise SystemExit('shadow')\n"
+        (course / "ada" / f"{name}.py").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "semanticbm", "grade", ".", "--json", str(course / "out.json")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=course / "ada", env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not (course / "ESCAPED").exists() and json.loads((course / "out.json").read_text())["points"] > 0
+
+
+def test_grade_runs_isolated_from_settings_of_the_environment():
+    command = isolated(["grade", "--help"])
+    assert command[:3] == [sys.executable, "-I", "-c"] and command[4:] == ["grade", "--help"]
+    environment = os.environ | {"PYTHONSTARTUP": "x", "PYTHONINSPECT": "1", "PYTHONHOME": "/nowhere"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "Usage: semanticbm grade" in done.stdout
+
+
+@pytest.mark.long
+def test_the_judge_imports_nothing_once_students_code_has_run():
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom semanticbm.grading.folders import Submission\n"
+        "from semanticbm.grading.runner import grade_student, import_everything\n"
+        "place = Path(sys.argv[1])\nimport_everything(place)\nbefore = set(sys.modules)\n"
+        "print(grade_student(Submission('ada', place), True).points, sorted(set(sys.modules) - before))"
+    )
+    command = [sys.executable, "-c", code, str(ROOT / "tests" / "solutions")]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.stdout.strip() == "100 []", done.stdout + done.stderr
+
+
+def test_without_a_sandbox_root_runs_students_code_as_nobody(course, monkeypatch):
+    """Where nobody can read the installation; the first line says which it is."""
+    monkeypatch.setattr(sandboxes.shutil, "which", lambda _: None)
+    monkeypatch.setattr(sandboxes.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(sandboxes, "start_problem", lambda sandbox: "" if sandbox.user == sandboxes.NOBODY else "no")
+    assert find_sandbox().user == sandboxes.NOBODY and find_sandbox().first_line.endswith("runs as the user nobody.")
+    monkeypatch.setattr(sandboxes, "start_problem", lambda sandbox: "Permission denied.")
+    assert find_sandbox().user is None and find_sandbox().first_line.endswith("can do all that you can.")
+    monkeypatch.setattr(sandboxes, "start_problem", lambda sandbox: "")
+    monkeypatch.setattr(sandboxes.os, "geteuid", lambda: 1000)
+    assert find_sandbox().user is None
+
+
+def test_nobody_cannot_write_where_root_can(course):
+    """The same, for real: needs root, and an interpreter that everybody can read."""
+    sandbox = sandboxes._as_another_user(Sandbox(reason="for this test."))
+    if sandbox.user is None:
+        pytest.skip("needs root, and an installation that the user nobody can read")
+    text = GOOD + f"\n\ndef idf(*_):\n    open({str(course / 'canary')!r}, 'w')\n"
+    (course / "ada" / "ex1_bm25.py").write_text(text, encoding="utf-8")
+    grade = grade_student(Submission("ada", course / "ada"), sandbox=sandbox)
+    assert "Permission" in str(grade.results[0].problem) and not (course / "canary").exists() and grade.points > 0
 
 
 def test_jobs_are_cores_and_not_more_than_students():

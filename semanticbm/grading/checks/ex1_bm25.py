@@ -27,8 +27,15 @@ def rare_beats_common(answer, case):
         rare > common,
         f"more than {common:.4f}, the IDF of a word in {n_documents // 2} documents",
         {
-            "The two numbers look exchanged: first comes N, the number of all documents, then n.": rare < common,
+            "The two numbers look exchanged: first comes N, the number of all documents, then n.": bool(
+                np.isclose(rare, np.log(1 + (1 - n_documents + 0.5) / (n_documents + 0.5)))
+            ),
+            "The fraction is upside down: the documents *without* the word go above the line.": bool(
+                np.isclose(rare, np.log(1 + 1.5 / (n_documents - 1 + 0.5)))
+                or np.isclose(rare, np.log(1.5 / (n_documents - 0.5)))
+            ),
             "Every word gets the same weight: use the document frequency.": rare == common,
+            "A rare word gets less than a common one; it must be the other way round.": rare < common,
         },
     )
 

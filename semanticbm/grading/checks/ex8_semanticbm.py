@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from semanticbm.grading.answer import as_sequence
 from semanticbm.grading.registry import ExerciseFile
@@ -83,6 +82,11 @@ def _query_ids(case) -> list[str]:
     return [str(one) for one in case.rng(22).permutation(ids)]
 
 
+def _nearly(part: float, share: float, ids: list[str]) -> bool:
+    """Whether a part of the pairs is the share, as near as whole queries allow."""
+    return abs(part - share) <= max(map(ids.count, ids)) / len(ids)
+
+
 def _split(answer, case, seed: int, place: int = 0) -> tuple[np.ndarray, list[str], float]:
     """The answer's mask, the ids, the share: two shares in turn, one to be rounded up and one down."""
     ids, share = _query_ids(case), case.pick((0.8, 0.65), (0.75, 0.45), (0.6, 0.8))[place]
@@ -130,7 +134,9 @@ def share_and_chance(answer, case):
                 )
                 < 1,
                 "Training and test are exchanged: True marks training.": n == total - round(share * total),
-                "The share was taken of the pairs; take it of the queries.": True,
+                "No query is in training.": n == 0,
+                "Every query is in training.": n == total,
+                "The share was taken of the pairs; take it of the queries.": _nearly(mask.mean(), share, ids),
             },
         )
     plain = [mask for mask, _, _ in masks]
@@ -160,6 +166,8 @@ ridge_predictions = FILE.exercise(
 
 def _fit(train_x, train_y, test_x, penalty, intercept=True, statistics=None, own=False, penalise=False) -> np.ndarray:
     """Ridge regression with switches for the usual mistakes."""
+    from sklearn.linear_model import Ridge  # here, because it takes a second, and the other exercises need none
+
     source = train_x if statistics is None else statistics
 
     def scale(x, by):
@@ -174,6 +182,8 @@ def _fit(train_x, train_y, test_x, penalty, intercept=True, statistics=None, own
 
 
 def _fit_mistakes(train_x, train_y, test_x, penalty) -> dict:
+    from sklearn.linear_model import Ridge
+
     args, every = (train_x, train_y, test_x, penalty), np.concatenate([train_x, test_x])
     raw = Ridge(alpha=max(penalty, 1e-12)).fit(train_x, train_y).predict(test_x)
     return {
@@ -196,6 +206,10 @@ def _fit_mistakes(train_x, train_y, test_x, penalty) -> dict:
 
 
 def _check_fit(answer, case, penalty: float) -> None:
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     rng, (n, m, k) = case.rng(2), case.pick((20, 6, 3), (30, 8, 4), (12, 5, 2))
     x = rng.normal([3, -5, 2, 1][:k], [1, 4, 0.5, 2][:k], (n + m, k))
     x[n:] += 1
@@ -333,34 +347,63 @@ def _judge_mistakes(values, threshold, seed) -> dict:
         "Every resample is the same: draw *with* replacement.": full(mean, mean, mean),
         "NaN means that nothing was measured: leave it out, it is not 0.": full(*_interval(filled, seed)),
         "NaN spoils the mean: leave these queries out.": full(np.nan, np.nan, np.nan),
-        "The verdict must rest on the interval, not on the mean.": (mean, low, high, YES if mean > threshold else NO),
-        "low must be *above* the threshold; equal is not enough.": (mean, low, high, YES if low >= threshold else NO),
-        "The verdict must rest on the *lower* end of the interval.": (mean, low, high, YES if high > threshold else NO),
-        "The verdict is turned around.": (mean, low, high, NO if low > threshold else YES),
-        "The verdict asks whether 0 is outside; the threshold was fixed before.": (
-            mean,
-            low,
-            high,
-            YES if low > 0 else NO,
-        ),
     }
 
 
-def _check_judge(answer, case, n_missing: int, place: float) -> None:
+OTHER_RULES = {
+    "The verdict must rest on the interval, not on the mean.": lambda mean, low, high, threshold: mean > threshold,
+    "low must be *above* the threshold; equal is not enough.": lambda mean, low, high, threshold: low >= threshold,
+    "The verdict must rest on the *lower* end of the interval.": lambda mean, low, high, threshold: high > threshold,
+    "The verdict is turned around.": lambda mean, low, high, threshold: low <= threshold,
+    "The verdict asks whether 0 is outside; the threshold was fixed before.": lambda mean, low, high, threshold: (
+        low > 0
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is judged: a value for each query, the threshold, and the seed of the resamples."""
+
+    values: np.ndarray
+    threshold: float
+    seed: int
+
+    @property
+    def interval(self) -> tuple[float, float, float]:
+        """Mean, low, high."""
+        return _interval(self.values, self.seed)
+
+    @property
+    def args(self) -> tuple:
+        """What the function is called with."""
+        return self.values, self.threshold, np.random.default_rng(self.seed)
+
+
+def _claim(case, n_missing: int, place: float) -> Claim:
+    """A claim whose threshold stands at a place between the low end of the interval (0) and the mean (1)."""
     rng, seed = case.rng(4), case.pick(0, 5, 9)
     values = rng.normal(0.5, 0.4, case.pick(25, 40, 18))
     values[:n_missing] = np.nan
-    mean, low, high = _interval(values, seed)
-    threshold = round(low + place * (mean - low), 6)
-    _check_verdict(answer, values, threshold, seed)
+    mean, low, _ = _interval(values, seed)
+    return Claim(values, round(low + place * (mean - low), 6), seed)
 
 
-def _check_verdict(answer, values, threshold: float, seed: int) -> None:
-    interval = _interval(values, seed)
-    right = (*interval, _verdict(interval, threshold))
-    args = (values, threshold, np.random.default_rng(seed))
-    wrong = {name: value for name, value in _judge_mistakes(values, threshold, seed).items() if value != right}
-    answer.gives(args, right, wrong, tolerance=1e-7)
+def _check_claim(answer, claim: Claim, rule: str | None = None) -> None:
+    """`rule`: by which other rule the answer seems to judge."""
+    right = (*claim.interval, _verdict(claim.interval, claim.threshold))
+    wrong = {rule: (*right[:3], NO if right[3] == YES else YES)} if rule else {}
+    wrong |= _judge_mistakes(claim.values, claim.threshold, claim.seed)
+    answer.gives(claim.args, right, {name: value for name, value in wrong.items() if value != right}, tolerance=1e-7)
+
+
+def _rule_seen(answer, claims: list[Claim]) -> str | None:
+    """The other rule that gives the same verdicts as the answer, if one does."""
+    said = [answer.parts(*claim.args, names=("mean", "low", "high", "verdict"))[3] for claim in claims]
+    for name, rule in OTHER_RULES.items():
+        if said == [YES if rule(*claim.interval, claim.threshold) else NO for claim in claims]:
+            return name
+    return None
 
 
 @judge.check(
@@ -370,7 +413,7 @@ def _check_verdict(answer, values, threshold: float, seed: int) -> None:
     "np.quantile(means, [0.025, 0.975]) are the ends of the interval.",
 )
 def interval(answer, case):
-    _check_judge(answer, case, 0, -0.5)
+    _check_claim(answer, _claim(case, 0, -0.5))
 
 
 @judge.check(
@@ -380,22 +423,24 @@ def interval(answer, case):
     "values = values[~np.isnan(values)].",
 )
 def missing_values(answer, case):
-    _check_judge(answer, case, 3, -0.5)
+    _check_claim(answer, _claim(case, 3, -0.5))
 
 
 @judge.check(
     1,
-    "The mean is above the threshold here. Is that enough?",
-    "A claim is reproduced if the whole interval is above the threshold.",
+    "Which of the three numbers decides? Here are claims just above the threshold, far above it, below it and right at it.",
+    "A claim is reproduced if the whole interval is above the threshold; equal is not above.",
     '"reproduced" if low > threshold, else "not reproduced".',
 )
 def verdict(answer, case):
-    _check_judge(answer, case, 0, 0.5)
-    below = case.rng(5).normal(-1, 0.4, 20)
-    _check_verdict(answer, below, case.pick(-1.5, -1.0, -2.0), case.pick(1, 2, 3))
-    value = case.pick(0.5, -1.25, 3.0)
-    for threshold in (value, value - 0.25):
-        _check_verdict(answer, np.full(case.pick(6, 4, 9), value), threshold, case.pick(1, 2, 3))
+    seed, value = case.pick(1, 2, 3), case.pick(0.5, -1.25, 3.0)
+    constant, below = np.full(case.pick(6, 4, 9), value), case.rng(5).normal(-1, 0.4, 20)
+    claims = [_claim(case, 0, place) for place in (-0.5, 0.5, 1.5)]
+    claims += [Claim(below, case.pick(-1.5, -1.0, -2.0), seed)]
+    claims += [Claim(constant, threshold, seed) for threshold in (value, value - 0.25)]
+    rule = _rule_seen(answer, claims)
+    for claim in claims:
+        _check_claim(answer, claim, rule)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,10 @@ def idf__swapped__rare_beats_common(n_documents, document_frequency):
     return float(np.log(1 + (document_frequency - n_documents + 0.5) / (n_documents + 0.5)))
 
 
+def idf__upside_down__rare_beats_common(n_documents, document_frequency):
+    return np.log(1 + (document_frequency + 0.5) / (n_documents - document_frequency + 0.5))
+
+
 def idf__constant__rare_beats_common(n_documents, document_frequency):
     return float(np.log(1 + n_documents))
 

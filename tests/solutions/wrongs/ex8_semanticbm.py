@@ -33,6 +33,10 @@ def split_by_query__test_mask__share_and_chance(query_ids, share, rng):
     return np.array([query not in train for query in query_ids])
 
 
+def split_by_query__nobody_trains__share_and_chance(query_ids, share, rng):
+    return np.zeros(len(query_ids), dtype=bool)
+
+
 def split_by_query__first_queries__share_and_chance(query_ids, share, rng):
     queries = sorted(set(query_ids))
     train = queries[: round(share * len(queries))]
@@ -48,7 +52,7 @@ def split_by_query__own_generator__share_and_chance(query_ids, share, rng):
 def split_by_query__share_of_pairs__share_and_chance(query_ids, share, rng):
     train, count = set(), 0
     for query in rng.permutation(sorted(set(query_ids))):
-        if count + query_ids.count(query) <= share * len(query_ids) / 2:
+        if count + query_ids.count(query) <= share * len(query_ids):
             train.add(query)
             count += query_ids.count(query)
     return np.array([query in train for query in query_ids])
@@ -157,6 +161,12 @@ def judge__mean_decides__verdict(values, threshold, rng):
     values = values[~np.isnan(values)]
     low, high = np.quantile(_means(values, rng), [0.025, 0.975])
     return values.mean(), low, high, "reproduced" if values.mean() > threshold else "not reproduced"
+
+
+def judge__high_decides__verdict(values, threshold, rng):
+    values = values[~np.isnan(values)]
+    low, high = np.quantile(_means(values, rng), [0.025, 0.975])
+    return values.mean(), low, high, "reproduced" if high > threshold else "not reproduced"
 
 
 def judge__not_zero__verdict(values, threshold, rng):
