@@ -45,7 +45,12 @@ def test_every_requirement_is_pinned_within_its_range(line):
 
 WITH_EXTRAS = ("builder/", "classroom_model/")  # rooms that say which extra they need
 IN_EVERY_NOTEBOOK = {"ipython", "nbformat"}  # what a notebook runs in has these
-ONLY_IF_THERE = {"pytest", "pypandoc-binary"}  # a plugin of pytest; a check of the doctor that looks first
+ONLY_IF_THERE = {
+    "pytest",
+    "pypandoc-binary",
+    "flask",
+    "werkzeug",
+}  # a plugin; a check of the doctor; a page that says what it lacks
 
 
 def imported_packages(path, known):
