@@ -11,7 +11,9 @@ from __future__ import annotations
 import copy
 import json
 import re
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pypandoc
@@ -31,11 +33,21 @@ def mark_cells(source: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+@cache
+def _program() -> str:
+    return pypandoc.get_pandoc_path()
+
+
 def _run(text: str, to: str, source_format: str, arguments: list[str]) -> str:
+    """One run of pandoc. Not by `pypandoc.convert_text`, which asks for pandoc's version and formats before each."""
+    command = [_program(), f"--from={source_format}", f"--to={to}", *arguments]
     try:
-        return pypandoc.convert_text(text, to, format=source_format, extra_args=arguments)
-    except (RuntimeError, OSError) as error:
-        raise UserError(f"pandoc failed: {str(error).strip().splitlines()[-1][:200]}") from None
+        done = subprocess.run(command, input=text, capture_output=True, encoding="utf-8", check=True)
+    except subprocess.CalledProcessError as error:
+        raise UserError(f"pandoc failed: {(error.stderr.strip() or 'no message').splitlines()[-1][:200]}") from None
+    except OSError as error:
+        raise UserError(f"pandoc does not start: {error.strerror}.") from None
+    return done.stdout
 
 
 def parse(source: str) -> dict:
@@ -91,10 +103,10 @@ def write_file(document: dict, to: str, file: Path, arguments: Sequence[str]) ->
 
 def to_markdown(document: dict, bibliography: Path) -> str:
     """Write a document tree as the markdown that notebooks know, with citations in words."""
-    arguments = ["--wrap=none"]
-    if bibliography.is_file():
+    arguments, text = ["--wrap=none"], json.dumps(document)
+    if '"t": "Cite"' in text and bibliography.is_file():  # reading the bibliography takes most of pandoc's time
         arguments += ["--citeproc", f"--bibliography={bibliography}", "--metadata=suppress-bibliography:true"]
-    return _run(json.dumps(document), "commonmark+pipe_tables+tex_math_dollars+raw_html", "json", arguments)
+    return _run(text, "commonmark+pipe_tables+tex_math_dollars+raw_html", "json", arguments)
 
 
 def citation_keys(bibliography: Path) -> set[str]:
