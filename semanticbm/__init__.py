@@ -6,7 +6,8 @@ The modules at the top are what the book teaches, one idea each, in the order of
 4. patching, path_patching, one_pass; 5. heads, attention, diagnostics, matching; 6. idf; 7. scoring_heads;
 8. semantic_bm, ablation; 9. written.
 
-What only runs the book lives in rooms beside them: plots, loading, study, classroom_model, grading, builder, commands.
+What only runs the book lives in rooms beside them: plots, loading, study, classroom_model, explaining, grading,
+builder, commands.
 Names are imported on first use, so that `import semanticbm` is quick.
 """
 
@@ -26,6 +27,7 @@ _HOMES = {
     "direct_effects": "path_patching",
     "matching_scores": "matching",
     "u0": "idf",
+    "explain": "explaining.explanation",
     "check": "grading.notebook",
 }
 __all__ = sorted(_HOMES)

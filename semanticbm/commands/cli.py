@@ -64,6 +64,29 @@ def score(
         print(f"{value:.4f}\t{' '.join(document.split())}")
 
 
+@app.command(epilog='Example: `semanticbm explain "river bank" "The bank of the stream is steep." --html why.html`')
+def explain(
+    query: Annotated[str | None, typer.Argument(help="the query")] = None,
+    document: Annotated[str | None, typer.Argument(metavar="DOC", help="the document")] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="DOC2", help="explain the difference to this document's score")
+    ] = None,
+    model: Model = "classroom",
+    html_file: Annotated[Path | None, typer.Option("--html", help="also write a page to play with")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="a page with a text field, on this machine alone")] = False,
+    device: Device = "auto",
+) -> None:
+    """Say why a document got its score: what each query term brought in, and whether to believe it."""
+    from semanticbm.commands.explain import explain_command, serve_command
+
+    if serve:
+        return serve_command(model, device)
+    if query is None or document is None:
+        raise UserError('explain needs a query and a document, each in quotes: semanticbm explain "QUERY" "DOC".')
+    explain_command(query, document, against, model, device, html_file, as_json)
+
+
 @app.command(epilog="Example: `semanticbm reproduce --quick --out report`")
 def reproduce(
     model: Model = "classroom",

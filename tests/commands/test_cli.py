@@ -152,3 +152,47 @@ def test_the_installed_command():
 
 def test_two_loads_give_the_same_scores():
     assert load("classroom", "cpu").score("a", ["b"]) == load("classroom", "cpu").score("a", ["b"])
+
+
+# ---- explain -------------------------------------------------------------------------------------------------------
+
+QUERY, STREAM, MONEY = "river bank", "The bank of the stream is steep.", "Banks lend money."
+
+
+def test_explain_prints_the_sum_and_a_row_for_each_term(capsys):
+    code, out, _ = call(capsys, "explain", QUERY, STREAM)
+    assert code == 0 and "unexplained" in out.split("\n\n")[0]
+    assert [line.split()[0] for line in out.splitlines()[-2:]] == QUERY.split()
+
+
+def test_explain_as_json_adds_up_to_the_score(capsys, classroom_model):
+    code, out, _ = call(capsys, "explain", QUERY, STREAM, "--json")
+    found = json.loads(out)
+    assert code == 0 and found["score"] == pytest.approx(classroom_model.score(QUERY, [STREAM])[0], abs=1e-4)
+    shares = sum(term["share"] for term in found["terms"])
+    assert found["baseline"] + shares + found["unexplained"] == pytest.approx(found["score"])
+
+
+def test_explain_against_another_document_explains_the_difference(capsys, classroom_model):
+    code, out, _ = call(capsys, "explain", QUERY, STREAM, "--against", MONEY, "--json")
+    scores = classroom_model.score(QUERY, [STREAM, MONEY])
+    assert code == 0 and json.loads(out)["score"] == pytest.approx(scores[0] - scores[1], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ([], "needs a query and a document"),
+        ([QUERY], "needs a query and a document"),
+        (["", STREAM], "query is empty"),
+        ([QUERY, " "], "document is empty"),
+        ([QUERY, STREAM, "--against", ""], "document is empty"),
+        ([QUERY, STREAM, "--model", "nothing"], "unknown model"),
+        ([QUERY, STREAM, "--html", "."], "is a folder"),
+        ([QUERY, STREAM, "--hmtl", "x"], "--hmtl"),
+    ],
+)
+def test_explain_refuses_bad_input_in_one_line(capsys, arguments, part):
+    code, out, error = call(capsys, "explain", *arguments)
+    assert_one_clear_line(code, error, part)
+    assert out == ""

@@ -1,0 +1,60 @@
+"""`semanticbm explain`: one score, term by term, as text, JSON, a page, or a page with a text field."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tabulate import tabulate
+
+from semanticbm.cross_encoder import check_pairs
+from semanticbm.errors import UserError
+from semanticbm.explaining.explanation import Difference, Explanation, compare, explain
+from semanticbm.ladder import LADDER, load
+from semanticbm.loading.files import write_text
+from semanticbm.study.sealed import plain
+
+DECIMALS = 3
+
+
+def explain_command(
+    query: str, document: str, against: str | None, model: str, device: str, html_file: Path | None, as_json: bool
+) -> None:
+    """Explain a score, or with `against` a difference of two; write the page, print JSON or text."""
+    check_pairs((query, text) for text in (document, against) if text is not None)
+    if html_file is not None and html_file.is_dir():
+        raise UserError(f"{html_file} is a folder: name a file, such as {html_file / 'explained.html'}.")
+    loaded = load(model, device)
+    found = explain(loaded, query, document) if against is None else compare(loaded, query, document, against)
+    if html_file is not None:
+        from semanticbm.explaining.page import page
+
+        sides = [found] if against is None else [found.first, found.second]
+        write_text(html_file, page([plain(side.as_dict()) for side in sides], against=against is not None))
+    print(json.dumps(plain(found.as_dict()), ensure_ascii=False) if as_json else as_text(found))
+
+
+def as_text(found: Explanation | Difference) -> str:
+    """What the command prints: doubt first, the sum, a row for each term."""
+    table = found.table()
+    rows = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    return f"{found.summary()}\n\n{tabulate(rows, headers=list(table.columns), disable_numparse=True)}"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "-" if value != value else f"{value:.{DECIMALS}f}"
+    return "-" if value is None else str(value)
+
+
+def serve_command(model: str, device: str) -> None:
+    """Serve the page with a text field on this machine alone, until Ctrl-C."""
+    from semanticbm.explaining.serve import HOST, answers, application, server_of
+
+    models = list(dict.fromkeys([model, *LADDER]))
+    server = server_of(application(answers(explain, device), models))
+    print(f"explain: http://{HOST}:{server.port}/  (stop with Ctrl-C)", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        print("explain: stopped serving", flush=True)

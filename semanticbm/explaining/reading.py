@@ -1,0 +1,191 @@
+"""What an explanation reads of a pair: one forward pass for the pair, and slopes from a document that says nothing.
+
+Chapter 9 takes slopes from the query's other documents. A single pair has none. So the slopes here come from the query beside
+a *filler document*: about as long as the document at hand, and nothing but one word that is not in the query, such as "a".
+Such a slope cannot know the score of the document at hand, and the score of the filler document is a zero to count from:
+
+    share of query piece i  =  g_i . (x_i(d) - x_i(fillers))
+
+with x_i the state of the piece that enters the last layer, and g_i = dS / dx_i beside the fillers. Where each document piece
+earned something is read one step earlier, from what the matching heads write there: A[i, j] (v_j . dS / dz_i).
+
+Lengths of filler documents are multiples of `LENGTH_STEP`, so that the documents of a query share them.
+
+When it misleads: the slope is exact for small changes, and a real document is a large one. What is lost so is not hidden: it
+is the *unexplained* part of `semanticbm.explaining.explanation`.
+
+Shapes: batch, layer, head, piece (of the query), position (of the document), d_head.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import nnsight
+import numpy as np
+import torch
+from torch import Tensor
+
+from semanticbm.bert import embeddings, layers, projection, self_attention, z_projection
+from semanticbm.collection import words
+from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, batch_numbers, progress_bar
+from semanticbm.diagnostics import Settings
+from semanticbm.errors import UserError
+from semanticbm.heads import Head
+
+LENGTH_STEP = 8  # pieces
+BATCH = 16  # pairs that run together
+CHUNK = 64  # pairs whose readings are held together
+
+
+@dataclass(frozen=True)
+class PairReading:
+    """One forward pass over one pair.
+
+    `score`: the logit. `state`: float [piece, d_model], what enters the last layer at the query pieces. `pattern`: float
+    [head, piece, position], attention to the document in the heads that were asked for. `values`: float [head, position,
+    d_head], their values. `pieces`: the document pieces as text.
+    """
+
+    score: float
+    state: np.ndarray
+    pattern: np.ndarray
+    values: np.ndarray
+    pieces: list[str]
+
+
+@dataclass(frozen=True)
+class QueryReading:
+    """A query beside fillers: the zero and the slopes of an explanation.
+
+    `score`: the logit of the filler document. `state`, `slope`: float [piece, d_model], what enters the last layer at the
+    query pieces, and dS/d(state). `head_slopes`: float [head, piece, d_head], dS/dz of the heads that were asked for.
+    `weights`: float [piece], [CLS] attention in the last layer, mean over heads, as share of what goes to the query.
+    """
+
+    score: float
+    state: np.ndarray
+    slope: np.ndarray
+    head_slopes: np.ndarray
+    weights: np.ndarray
+
+
+def filler_for(query: str) -> str:
+    """The first filler word, or else letter, that is not in the query."""
+    taken = set(words(query))
+    free = (word for word in (*Settings().fillers, *string.ascii_lowercase) if word not in taken)
+    found = next(free, None)
+    if found is None:
+        raise UserError("the query uses every filler word and every letter: shorten it.")
+    return found
+
+
+def filler_pair(query: str, n_pieces: int) -> Pair:
+    """The query and its filler document for documents of `n_pieces` pieces."""
+    length = max(n_pieces // LENGTH_STEP, 1) * LENGTH_STEP
+    return query, " ".join([filler_for(query)] * length)
+
+
+def read_fillers(model: CrossEncoder, pairs: Iterable[Pair], heads: Sequence[Head]) -> dict[Pair, QueryReading]:
+    """Read filler pairs, each once: {pair: reading}; `UserError` for a query that cannot be scored."""
+    different, found = list(dict.fromkeys(pairs)), {}
+    lengths = [len(query) + len(document) for query, document in different]
+    for numbers in batch_numbers(lengths, BATCH, longest_first=True):
+        batch = [different[number] for number in numbers]
+        found |= dict(zip(batch, _read_slopes(model, batch, heads), strict=True))
+    return found
+
+
+@torch.enable_grad()
+def _read_slopes(model: CrossEncoder, pairs: Sequence[Pair], heads: Sequence[Head]) -> list[QueryReading]:
+    encoding = model.encode(pairs)
+    with model.traced.trace(**encoding.inputs):
+        embeddings(model.traced).output.requires_grad_(True)
+        z = nnsight.save([])
+        for number, block in enumerate(layers(model.traced)):
+            if number == model.n_layers - 1:
+                state = block.input.save()
+                cls = self_attention(block).output[1][:, :, 0].mean(dim=1).save()
+            else:
+                z.append(z_projection(block).input)
+        scores = model.traced.output.logits[:, 0].save()
+    *by_layer, slope = torch.autograd.grad(scores.sum(), [*z, state])
+    by_head = [of_layer.unflatten(-1, (model.n_heads, -1)) for of_layer in by_layer]
+    chosen = torch.stack([by_head[layer][:, :, head] for layer, head in heads], 1)
+    arrays = [_numpy(value.detach()) for value in (scores, state, slope, chosen, cls)]
+    spans = [slice(*span) for span in encoding.query_spans]
+    return [_cut_query(span, *(array[row] for array in arrays)) for row, span in enumerate(spans)]
+
+
+def _cut_query(query: slice, score, state, slope, head_slopes, cls) -> QueryReading:
+    weights = cls[query]
+    return QueryReading(float(score), state[query], slope[query], head_slopes[:, query], weights / weights.sum())
+
+
+@torch.no_grad()
+def read_batch(model: CrossEncoder, pairs: Sequence[Pair], heads: Sequence[Head]) -> list[PairReading]:
+    """Read a batch of (query, document) pairs; `UserError` for texts that cannot be scored."""
+    encoding = model.encode(pairs)
+    output = model.hf(**encoding.inputs, output_attentions=True, output_hidden_states=True)
+    patterns = torch.stack([output.attentions[layer][:, head] for layer, head in heads], 1)
+    values = torch.stack([_values(model, output.hidden_states[layer], layer)[:, :, head] for layer, head in heads], 1)
+    state = output.hidden_states[model.n_layers - 1]
+    return [
+        _cut(model, encoding, row, *map(_numpy, (output.logits[row, 0], state[row], patterns[row], values[row])))
+        for row in range(len(pairs))
+    ]
+
+
+def _values(model: CrossEncoder, hidden: Tensor, layer: int) -> Tensor:
+    """Values of all heads of a layer: float [batch, position, head, d_head]."""
+    return projection(layers(model.hf)[layer], "v")(hidden).unflatten(-1, (model.n_heads, -1))
+
+
+def _numpy(value: Tensor) -> np.ndarray:
+    return value.double().cpu().numpy()
+
+
+def _cut(model: CrossEncoder, encoding: Encoding, row: int, score, state, pattern, values) -> PairReading:
+    """One pair of a batch, cut to the places of its texts."""
+    query, document = slice(*encoding.query_spans[row]), slice(*encoding.document_spans[row])
+    pieces = model.tokens(encoding, row)[document]
+    return PairReading(float(score), state[query], pattern[:, query, document], values[:, document], pieces)
+
+
+def read_pairs(model: CrossEncoder, pairs: Sequence[Pair], heads: Sequence[Head]) -> list[PairReading]:
+    """Read pairs, those of like length together."""
+    lengths = [len(query) + len(document) for query, document in pairs]
+    found: dict[int, PairReading] = {}
+    for numbers in batch_numbers(lengths, BATCH, longest_first=True):
+        found |= dict(zip(numbers, read_batch(model, [pairs[number] for number in numbers], heads), strict=True))
+    return [found[number] for number in range(len(pairs))]
+
+
+def read_beside_fillers(
+    model: CrossEncoder, pairs: Sequence[Pair], heads: Sequence[Head], label: str = ""
+) -> Iterator[tuple[Pair, PairReading, QueryReading]]:
+    """Each pair with its own reading and that of its filler pair, in order; with a `label`, a progress bar."""
+    for start in progress_bar(range(0, len(pairs), CHUNK), label):
+        chunk = list(pairs[start : start + CHUNK])
+        readings = read_pairs(model, chunk, heads)
+        beside = [filler_pair(pair[0], len(row.pieces)) for pair, row in zip(chunk, readings, strict=True)]
+        zeros = read_fillers(model, beside, heads)
+        for pair, reading, fillers in zip(chunk, readings, beside, strict=True):
+            yield pair, reading, zeros[fillers]
+
+
+def shares_of_pieces(reading: PairReading, zero: QueryReading) -> np.ndarray:
+    """What the document brought in at each query piece, against fillers: float [piece], logits."""
+    return ((reading.state - zero.state) * zero.slope).sum(axis=-1)
+
+
+def earned_by_positions(reading: PairReading, zero: QueryReading) -> np.ndarray:
+    """What the heads took from each document piece for each query piece: float [piece, position], logits to first order."""
+    return np.einsum("hij,hje,hie->ij", reading.pattern, reading.values, zero.head_slopes)
+
+
+def unexplained_part(reading: PairReading, zero: QueryReading) -> float:
+    """The score without what fillers get and without the shares, logits."""
+    return reading.score - zero.score - float(shares_of_pieces(reading, zero).sum())
