@@ -3,23 +3,12 @@
 import os
 import sys
 
-PARENT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-
-
-def isolated(arguments: list[str]) -> list[str]:
-    """The command that runs the same in a Python of its own with -I: no settings of the environment, no current folder.
-
-    Others' files may lie in the current folder, and one of them may be called like a module that is imported here.
-    """
-    here = os.path.realpath(os.getcwd())
-    places = [place for place in sys.path if place and (os.path.realpath(place) != here or here == PARENT)]
-    code = f"import sys; sys.path[:] = {places!r}; sys.argv[0] = 'semanticbm'; from semanticbm.__main__ import main; main()"
-    return [sys.executable, "-I", "-c", code, *arguments]
-
 
 def main() -> None:
     """Run the command line; say in one line what is missing if a package that it needs is not there."""
     if sys.argv[1:2] == ["grade"] and not sys.flags.isolated and os.name == "posix":
+        from semanticbm.commands.isolation import isolated
+
         os.execv(sys.executable, isolated(sys.argv[1:]))
     try:
         from semanticbm.commands.cli import main as run

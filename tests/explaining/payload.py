@@ -33,6 +33,7 @@ def payload(query="deep river", document="a river bank runs", trusted=True) -> d
         "unexplained": 0.25,
         "percentile": 97.0,
         "trusted": trusted,
+        "doubt": "" if trusted else "Do not trust this explanation: +0.25 logits stay unexplained.",
         "query_pieces": query.split(),
         "document_pieces": pieces,
         "terms": [term(text, at, shares[at]) for at, text in enumerate(query.split()[:2])],

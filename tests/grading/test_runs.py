@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from semanticbm.__main__ import isolated
+from semanticbm.commands.isolation import isolated
 from semanticbm.errors import UserError
 from semanticbm.grading import sandbox as sandboxes
 from semanticbm.grading.commands import grade_command
