@@ -7,11 +7,13 @@ The modules at the top are what the book teaches, one idea each, in the order of
 8. semantic_bm, ablation; 9. written.
 
 What only runs the book lives in rooms beside them: plots, loading, study, classroom_model, explaining, grading,
-builder, commands.
-Names are imported on first use, so that `import semanticbm` is quick.
+builder, scale, commands. Names are imported on first use, so that `import semanticbm` is quick. Each public function of these
+modules checks its arguments against its signature, see `semanticbm.loading.arguments`.
 """
 
 from importlib import import_module
+
+from semanticbm.loading.arguments import check_package
 
 __version__ = "0.1.0"
 
@@ -31,6 +33,7 @@ _HOMES = {
     "check": "grading.notebook",
 }
 __all__ = sorted(_HOMES)
+check_package(__name__)
 
 
 def __getattr__(name: str):

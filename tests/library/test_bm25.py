@@ -107,7 +107,7 @@ def test_score_text_agrees_inside_the_collection():
     [
         (lambda: BM25([]), "no documents"),
         (lambda: BM25(["..."]), "no document has a word"),
-        (lambda: BM25("cow"), "one text"),
+        (lambda: BM25("cow"), "not a list of texts"),
         (lambda: BM25(["cow"], k1=-1), "k1"),
         (lambda: BM25(["cow"], b=1.5), "b = 1.5"),
         (lambda: BM25(["cow"]).scores("?!"), "no word"),

@@ -147,7 +147,7 @@ def test_bad_texts(tiny, pair, message):
 def test_no_documents_and_one_text_instead_of_a_list(tiny):
     with pytest.raises(UserError, match="at least one document"):
         tiny.score("query", [])
-    with pytest.raises(UserError, match="list of texts"):
+    with pytest.raises(UserError, match="not a list of texts"):
         tiny.score("query", "document")
 
 

@@ -219,7 +219,7 @@ def test_intervals_and_table_put_heads_in_order():
 
 
 def test_bad_input(model, compiled):
-    with pytest.raises(UserError, match="one text"):
+    with pytest.raises(UserError, match="not a list of texts"):
         matching_scores(model, "a", "text")
     with pytest.raises(UserError, match="query is empty"):
         matching_scores(model, " ", ["text"])

@@ -138,6 +138,10 @@ def test_the_code_hash_sees_what_the_program_does(tmp_path):
     before = code_hash(tmp_path)
     (tmp_path / "method.py").write_text("def f(x):\n    return 2*x\n")
     assert code_hash(tmp_path) == before
+    (tmp_path / "method.py").write_text(
+        "from a import check_package\n\ncheck_package(1)\n\n\ndef f(x):\n    return 2*x\n"
+    )
+    assert code_hash(tmp_path) == before
     (tmp_path / "method.py").write_text("def f(x):\n    return 3*x\n")
     assert code_hash(tmp_path) != before
 
