@@ -2,7 +2,7 @@
 
 Two environments in .cache/compat/: in `lowest` every package that pyproject.toml names has the lowest version that its range
 and the other packages allow, in `newest` the newest; uv works out which these are, pip installs them. In each the tests of
-the library run. The outcome goes to book/results/compat.json, which the appendix on set-ups shows.
+the library run, without the longer proofs. The outcome goes to book/results/compat.json, which the appendix on set-ups shows.
 
     --only lowest|newest    one of the two
     --torch VERSION         this torch in both, when the others cannot be had (torch is large)
@@ -86,7 +86,7 @@ def versions(python: Path) -> dict[str, str]:
 def run_tests(python: Path, tests: str) -> dict[str, int]:
     """How many tests passed, failed, were skipped."""
     environment = pip_environment() | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests.split()]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not long", *tests.split()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     (FOLDER / "tests.log").write_text(done.stdout + done.stderr, encoding="utf-8")
     print(done.stdout[-1500:])

@@ -24,7 +24,8 @@ app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Option("--model", help="compiled, classroom, minilm-l12, random, a folder, or a hub id")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps")]
+MOST_SEED = 2**32 - 1  # what numpy, torch and scikit-learn all take
 
 
 @app.command(epilog="Example: `semanticbm doctor`")
@@ -87,6 +88,29 @@ def explain(
     explain_command(query, document, against, model, device, html_file, as_json)
 
 
+@app.command(epilog="Example: `semanticbm scale score pairs.parquet scores`")
+def scale(
+    measurement: Annotated[str, typer.Argument(help="score, features or effects")],
+    source: Annotated[Path, typer.Argument(metavar="IN.parquet", help="query_id, query, document_id, document")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="folder for the measured and the rejected rows")],
+    model: Model = "classroom",
+    device: Device = "auto",
+    address: Annotated[
+        str, typer.Option(help="a Ray cluster, such as ray://host:10001; this machine if left out")
+    ] = "",
+    workers: Annotated[int, typer.Option(min=0, help="processes (0: one a GPU, or one a core)")] = 0,
+) -> None:
+    """Measure millions of pairs on Ray, part by part. Call again to resume."""
+    try:
+        from semanticbm.scale import parts
+    except ModuleNotFoundError as error:
+        raise UserError(f"this needs {error.name}: pip install 'semanticbm[scale]'.") from None
+    job = parts.plan(measurement, source, model)
+    parts.connect(address)
+    counts = parts.run(job, out, model, device, workers)
+    print(f"{counts['measured']:,} rows in {out / 'measured'}, {counts['rejects']:,} rejected in {out / 'rejects'}")
+
+
 @app.command(epilog="Example: `semanticbm reproduce --quick --out report`")
 def reproduce(
     model: Model = "classroom",
@@ -96,7 +120,7 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="folder for report.json, report.md and figures")] = Path("report"),
     quick: Annotated[bool, typer.Option("--quick", help="few queries: ends within 3 minutes on 2 cores")] = False,
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(help="seed of every random choice")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="seed of every random choice")] = 0,
 ) -> None:
     """Run every experiment of the paper on a model and print the claims table. Call again to resume."""
     from semanticbm.study.reproduce import reproduce as run
@@ -148,7 +172,7 @@ def check(
     exercise: Annotated[
         str | None, typer.Argument(help="an exercise, such as ex1_bm25.idf; else the next unsolved one")
     ] = None,
-    hint: Annotated[int, typer.Option(help="how many hints to show, from vague to exact")] = 1,
+    hint: Annotated[int, typer.Option(min=0, help="how many hints to show, from vague to exact")] = 1,
     folder: Annotated[
         Path | None, typer.Option(help="folder with the exercise files; default: exercises, or this folder")
     ] = None,
@@ -191,7 +215,10 @@ def train(
     data: Annotated[Path | None, typer.Option(help="folder with the training data, else SEMANTICBM_DATA")] = None,
     loss: Annotated[str, typer.Option(help="softmax+cosine, softmax or bce")] = "softmax+cosine",
     seed: Annotated[
-        int, typer.Option(help="seed of data order, crops, negatives and weights; 1 is the shipped one")
+        int,
+        typer.Option(
+            min=0, max=MOST_SEED, help="seed of data order, crops, negatives and weights; 1 is the shipped one"
+        ),
     ] = 1,
     max_steps: Annotated[
         int | None, typer.Option(help="optimiser steps, 48 pairs each; default: the shipped recipe")

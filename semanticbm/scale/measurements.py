@@ -1,0 +1,136 @@
+"""What is measured on a batch of rows, and what becomes of the rows that cannot be measured.
+
+A *row* holds query_id, query, document_id and document; for effects also `baseline`, the document without the change. A
+measurement is the local function, called on the rows of a batch. One bad row among millions must stop nobody: a batch that
+raises is halved until the bad row stands alone, and that row is rejected with its reason. The same halving serves a batch that
+is too large for the memory, and the worker remembers the size that fitted.
+
+When it misleads: a rejected row is missing from every mean that is taken later. So count the rejects before you compare.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+from semanticbm.attention import attention_patterns, mass_on_document
+from semanticbm.cross_encoder import CrossEncoder, Pair
+from semanticbm.errors import TruncationWarning, UserError
+from semanticbm.path_patching import direct_effects_many
+
+Row = dict
+Measurement = Callable[[CrossEncoder, list[Row]], list[Row]]
+SHARE_OF_FREE_MEMORY = 0.5
+ATTENTION_COPIES = 4  # scores, mask, softmax and its result
+
+
+def pairs_of(rows: list[Row], document: str = "document") -> list[Pair]:
+    """(query, document) of each row; `UserError` if one of the texts is not there."""
+    missing = next((name for row in rows for name in ("query", document) if row.get(name) is None), None)
+    if missing:
+        raise UserError(f"the {missing} is empty: give it at least one word.")
+    return [(row["query"], row[document]) for row in rows]
+
+
+def score_pairs(model: CrossEncoder, rows: list[Row]) -> list[Row]:
+    """`score`, the raw logit of each pair (chapter 2)."""
+    scores = model.score_pairs(pairs_of(rows), batch_size=len(rows))
+    return [{"score": float(score)} for score in scores]
+
+
+def features(model: CrossEncoder, rows: list[Row]) -> list[Row]:
+    """`score`, the query's `pieces`, and MS of all heads as `matching`, flat [layer, head, query piece] (chapter 5)."""
+    return [
+        {
+            "score": pattern.score,
+            "pieces": model.tokenizer.convert_ids_to_tokens(pattern.ids[pattern.query].tolist()),
+            "matching": mass_on_document(pattern).ravel().tolist(),
+        }
+        for pattern in attention_patterns(model, pairs_of(rows), batch_size=len(rows))
+    ]
+
+
+def direct_effects(model: CrossEncoder, rows: list[Row]) -> list[Row]:
+    """Direct effects of all heads in logits as `effects`, flat [layer, head], and both scores (chapter 4)."""
+    found = direct_effects_many(model, pairs_of(rows, "baseline"), pairs_of(rows), batch_size=len(rows))
+    return [
+        {"baseline_score": float(before), "perturbed_score": float(after), "effects": effects.ravel().tolist()}
+        for effects, before, after in zip(found.effects, found.baseline, found.perturbed, strict=True)
+    ]
+
+
+MEASUREMENTS: dict[str, Measurement] = {"score": score_pairs, "features": features, "effects": direct_effects}
+
+
+def rows_that_fit(model: CrossEncoder, most: int) -> int:
+    """How many rows of the longest kind fit into the GPU's free memory, at most `most`; on other devices `most`."""
+    if model.device.type != "cuda":
+        return most
+    free, _ = torch.cuda.mem_get_info(model.device)
+    a_row = ATTENTION_COPIES * model.hf.dtype.itemsize * model.n_layers * model.n_heads * model.max_length**2
+    return max(1, min(most, int(SHARE_OF_FREE_MEMORY * free / a_row)))
+
+
+@dataclass
+class Measured:
+    """Rows with their ids and numbers, and rejected rows with their ids and a `reason`."""
+
+    rows: list[Row] = field(default_factory=list)
+    rejects: list[Row] = field(default_factory=list)
+
+
+@dataclass
+class BatchRunner:
+    """Measures rows in batches of at most `size`; `size` falls where memory ends."""
+
+    model: CrossEncoder
+    measurement: Measurement
+    size: int
+
+    def run(self, rows: list[Row]) -> Measured:
+        """Every row comes out once, measured or rejected; each in the order in which it came."""
+        done, start = Measured(), 0
+        while start < len(rows):
+            batch = rows[start : start + self.size]
+            self._measure(batch, done)
+            start += len(batch)
+        return done
+
+    def _measure(self, rows: list[Row], done: Measured) -> None:
+        try:
+            numbers = self._strictly(rows)
+        except torch.OutOfMemoryError as error:
+            self.size = max(1, len(rows) // 2)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self._by_halves(rows, done, error)
+        except (UserError, TruncationWarning) as error:
+            self._by_halves(rows, done, error)
+        else:
+            done.rows += [_ids(row) | number for row, number in zip(rows, numbers, strict=True)]
+
+    def _strictly(self, rows: list[Row]) -> list[Row]:
+        """The measurement, with a document that would be cut off as an error."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", TruncationWarning)
+            return self.measurement(self.model, rows)
+
+    def _by_halves(self, rows: list[Row], done: Measured, error: Exception) -> None:
+        if len(rows) == 1:
+            done.rejects.append(_ids(rows[0]) | {"reason": " ".join(str(error).split())})
+            return
+        for half in _halves(rows):
+            self._measure(half, done)
+
+
+def _ids(row: Row) -> Row:
+    return {"query_id": row["query_id"], "document_id": row["document_id"]}
+
+
+def _halves(rows: list[Row]) -> Iterator[list[Row]]:
+    yield rows[: len(rows) // 2]
+    yield rows[len(rows) // 2 :]
