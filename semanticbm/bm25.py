@@ -62,11 +62,11 @@ def length_norm(length, avgdl: float, b: float = 0.75):
 def tf_factor(tf, length, avgdl: float, k1: float = 1.2, b: float = 0.75):
     """What `tf` occurrences of a word are worth in a document of `length` words: from 0 up to k1 + 1.
 
-    `tf` and `length` are numbers or arrays that broadcast (Robertson and Zaragoza 2009, chapter 3).
+    `tf` and `length` are numbers or arrays that broadcast (Robertson and Zaragoza 2009, chapter 3). A word that is not there is
+    worth 0, also where k1 = 0 would make the quotient 0 / 0.
     """
     tf = np.asarray(tf, dtype=float)
     competition = k1 * length_norm(length, avgdl, b)
-    # A word that is not there is worth 0, also where k1 = 0 would make the quotient 0 / 0.
     return np.where(tf > 0, tf * (k1 + 1) / np.where(tf > 0, tf + competition, 1), 0.0)
 
 

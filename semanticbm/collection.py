@@ -89,7 +89,6 @@ class Collection:
         }
 
 
-# BERT's own two steps before word pieces: fold case and accents, then split at blanks, punctuation and Chinese characters.
 NORMALIZER = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=True, lowercase=True)
 SPLITTER = pre_tokenizers.Sequence(
     [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Split(Regex(r"^[^\p{L}\p{N}]+$"), behavior="removed")]
@@ -99,9 +98,10 @@ SPLITTER = pre_tokenizers.Sequence(
 def words(text: str) -> list[str]:
     """Split a text into words as BERT's basic tokenizer does, punctuation left out. No stemming, no stop words.
 
-    Case and accents are folded ("Müller" is "muller"), an apostrophe or hyphen splits ("don't" is "don", "t"), and each
-    Chinese character is a word. So BM25 and the model speak of the same words (Devlin et al. 2019,
-    BasicTokenizer; chapter 1).
+    These are BERT's own two steps before word pieces: fold case and accents, then split at blanks, punctuation and Chinese
+    characters. Case and accents are folded ("Müller" is "muller"), an apostrophe or hyphen splits ("don't" is "don", "t"),
+    and each Chinese character is a word. So BM25 and the model speak of the same words (Devlin et al. 2019, BasicTokenizer;
+    chapter 1).
     """
     return [word for word, _ in SPLITTER.pre_tokenize_str(NORMALIZER.normalize_str(without_surrogates(text)))]
 

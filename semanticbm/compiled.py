@@ -50,6 +50,9 @@ The constant pair dominates the spread, so LayerNorm only scales by a number tha
 (features / K)^2. What is left is rounding: the mean is not quite 0 in float32, and all features shift together. So
 every reader subtracts the spare feature, which holds that shift and nothing else; a pair is read as a difference.
 
+*Reading units.* The input of one is SHIFT at its own word, where GELU is straight, and SHIFT - GATE at other words, where it
+is 0. Both numbers lie between 32 and 64, so that rounding is the same everywhere and a mass of 0 is read as exactly 0.
+
 *[OTHER].* Only words that can be asked for need an identity. All other document words share one token, which adds to
 the length and matches nothing. That loses nothing. A query word without an identity cannot be scored, and is reported.
 
@@ -95,8 +98,6 @@ CUT = 40.0  # logits beyond this count as infinite
 MASKED = 120.0  # logit, subtracted from what must not be seen
 IDLE = 200.0  # logit that keeps a row on the sink
 SINK = 16.0  # logit of the scoring head's sink: weights are idf / (e^16 + sum of idf)
-# A reading unit's input is SHIFT at its own word, where GELU is straight; SHIFT - GATE at other words, where it is 0.
-# Both numbers lie between 32 and 64, so that rounding is the same everywhere and a mass of 0 is read as exactly 0.
 GATE, SHIFT = 62.0, 40.0
 READ = 8.0  # gain of the mass in a reading unit
 SMALL = 0.01  # scale of the score in the residual stream
@@ -125,12 +126,12 @@ class MatchLogits:
 def match_logits(k1: float, b: float, avgdl: float) -> MatchLogits:
     """Logits for given k1 and b: beta = ln(1 + avgdl / (k1 b)), sink = ln(avgdl (1 - b) / b), cut at +-40.
 
-    At b = 0 both are infinite, but their difference is -ln k1: the sink is cut, and beta follows it.
+    At b = 0 both are infinite, but their difference is -ln k1: the sink is cut, and beta follows it. Beta can be read off
+    the sink, cut or not, since avgdl / b = e^sink + avgdl for every b > 0.
     Chapter 3, eq-logits.
     """
     check_parameters(k1, b)
     sink = CUT if b == 0 else -CUT if b == 1 else float(np.clip(log(avgdl * (1 - b) / b), -CUT, CUT))
-    # avgdl / b = e^sink + avgdl holds for every b > 0, so b may be read off the sink, cut or not.
     beta = float(np.logaddexp(0.0, np.logaddexp(sink, log(avgdl)) - log(k1))) if k1 > 0 else max(sink, 0.0) + CUT
     return MatchLogits(beta, sink, (k1 + 1) * (1 - exp(-beta)))
 

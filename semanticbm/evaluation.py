@@ -40,12 +40,12 @@ def measure(run: Run, judgements: Judgements, name: str = "nDCG@10") -> dict[str
     """A ranking measure of each judged query: {query id: value} (chapter 1).
 
     `run`: {query id: {document id: score}}. `name` in ir-measures' notation, for example "nDCG@10", "R@100", "RR".
-    A judged query that is missing from the run scores 0. Only queries with a positive grade count.
+    A judged query that is missing from the run scores 0. Only queries with a positive grade count. The tools behind the
+    measures get places instead of scores, since they break ties in different ways and round to 32 bits.
     """
     judged = {query: grades for query, grades in judgements.items() if any(grade > 0 for grade in grades.values())}
     if not judged:
         raise UserError("no query has a relevant document: there is nothing to measure.")
-    # Places instead of scores: the tools behind the measures break ties in different ways and round to 32 bits.
     places = {
         query: {document: float(-place) for place, document in enumerate(ranking(scores))}
         for query, scores in run.items()

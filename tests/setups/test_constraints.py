@@ -43,7 +43,7 @@ def test_every_requirement_is_pinned_within_its_range(line):
     assert any(one.operator in (">=", "==") for one in requirement.specifier), "a lowest version, for make compat"
 
 
-WITH_EXTRAS = ("builder/", "classroom_model/")  # rooms that say which extra they need
+WITH_EXTRAS = ("builder/", "classroom_model/", "scale/")  # rooms that say which extra they need
 IN_EVERY_NOTEBOOK = {"ipython", "nbformat"}  # what a notebook runs in has these
 ONLY_IF_THERE = {
     "pytest",
