@@ -1,6 +1,6 @@
 """Pages of the built book in a real browser: `python tests/browser.py _book` looks at every one.
 
-Each page is opened from disk in headless Chromium, in the light and in the dark theme. Two things are looked at: what
+Each page is opened from disk in headless Chromium: light and dark, and once on a phone. Two things are looked at: what
 axe-core, the usual checker of accessibility, calls serious or critical, and requests that leave the book's folder.
 
 When it misleads: axe-core finds about half of what hinders a reader. It cannot tell whether a text says anything.
@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 THEMES = ("light", "dark")
+DESK, PHONE = 1300, 390  # widths
+LOOKS = (("light", DESK), ("dark", DESK), ("light", PHONE))
 GRAVE = ("serious", "critical")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
@@ -27,6 +29,7 @@ class Look:
 
     page: Path
     theme: str
+    width: int
     violations: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
@@ -34,7 +37,7 @@ class Look:
     def problems(self) -> list[str]:
         """One line for each problem."""
         outside = [f"asks for {address}" for address in self.requests]
-        return [f"{self.page.name} ({self.theme}): {text}" for text in self.violations + outside]
+        return [f"{self.page.name} ({self.theme}, {self.width} px): {text}" for text in self.violations + outside]
 
 
 def find_chromium() -> str:
@@ -74,12 +77,12 @@ def _texts_of(violations: list[dict]) -> list[str]:
     ]
 
 
-def look_at(browser, page: Path, theme: str) -> Look:
-    """Open one page in one theme."""
+def look_at(browser, page: Path, theme: str, width: int = DESK) -> Look:
+    """Open one page in one theme and width."""
     from axe_playwright_python.sync_playwright import Axe
 
-    look = Look(page, theme)
-    context = browser.new_context(color_scheme=theme, viewport={"width": 1300, "height": 900})
+    look = Look(page, theme, width)
+    context = browser.new_context(color_scheme=theme, viewport={"width": width, "height": 900})
     tab = context.new_page()
     tab.set_default_timeout(120_000)
     tab.on("request", lambda request: look.requests.append(request.url))
@@ -101,10 +104,10 @@ def main(folder: Path) -> int:
     problems, pages = [], sorted(folder.rglob("*.html"))
     with opened_browser() as browser:
         for page in pages:
-            for theme in THEMES:
-                problems += look_at(browser, page, theme).problems
+            for theme, width in LOOKS:
+                problems += look_at(browser, page, theme, width).problems
     print("\n".join(problems))
-    print(f"{len(pages)} pages, light and dark: {len(problems)} problems")
+    print(f"{len(pages)} pages, light, dark and on a phone: {len(problems)} problems")
     return 1 if problems or not pages else 0
 
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -199,24 +199,31 @@ def book_command(
 
 def build_pages(project: Project, preview: bool) -> int:
     """Build with Quarto if it is there and works, else, or if asked to, with the preview."""
+    from semanticbm.builder.paper import files_made
+
+    files = files_made(project.output)
     if not preview:
         quarto = find_quarto() or install_quarto(project)
         if quarto and quarto_works(quarto) and render_with_quarto(project, quarto):
-            finish(project, "built with Quarto")
+            finish(project, "built with Quarto", files)
             return 0
-    return build_with_preview(project)
+    return build_with_preview(project, files)
 
 
-def finish(project: Project, how: str) -> None:
-    """Name addresses outside the book, and say in one line where it is and how to read it."""
+def finish(project: Project, how: str, files: Mapping[str, bytes]) -> None:
+    """Put back the EPUB and PDF of before, name addresses outside the book, say where it is and how to read it."""
     from semanticbm.builder.offline import output_problems
+    from semanticbm.builder.paper import put_back
 
+    put_back(project.output, files)
+    for name in files:
+        say(f"kept {name} as it was: make {Path(name).suffix[1:]} writes it anew")
     for problem in output_problems(project.output):
         print(f"book: warning: {problem}", file=sys.stderr)
     say(f"{how}: {project.output / 'index.html'} (open this file, or run semanticbm book --serve)")
 
 
-def build_with_preview(project: Project) -> int:
+def build_with_preview(project: Project, files: Mapping[str, bytes]) -> int:
     """Build with the preview and say where the book is."""
     from semanticbm.builder.build import BuildFailed, build_preview
 
@@ -227,7 +234,7 @@ def build_with_preview(project: Project) -> int:
     except BuildFailed as error:
         print(f"book: {error}", file=sys.stderr)
         return 1
-    finish(project, f"built with the preview in {time.monotonic() - begin:.0f} s")
+    finish(project, f"built with the preview in {time.monotonic() - begin:.0f} s", files)
     return 0
 
 

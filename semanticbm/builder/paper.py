@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from semanticbm.builder import pandoc
@@ -273,6 +273,19 @@ def write_files(project: Project, formats: Sequence[str], report: Callable[[str]
             made.replace(files[-1])
     link_on_first_page(project.output)
     return files
+
+
+def files_made(output: Path) -> dict[str, bytes]:
+    """{name: content} of the files that lie beside the pages."""
+    files = [output / f"{NAME}.{format}" for format in WRITERS]
+    return {file.name: file.read_bytes() for file in files if file.is_file()}
+
+
+def put_back(output: Path, files: Mapping[str, bytes]) -> None:
+    """Lay files beside pages that were built again, and link them."""
+    for name, content in files.items():
+        (output / name).write_bytes(content)
+    link_on_first_page(output)
 
 
 def link_on_first_page(output: Path) -> None:

@@ -87,7 +87,12 @@ def markdown_blocks(text: str) -> list[dict]:
 
 
 def framed_table(table: dict) -> dict:
-    """A table in a frame that scrolls sideways, with the keyboard too."""
+    """A table in a frame that scrolls sideways, with the keyboard too.
+
+    It has a class, since the theme puts a frame of its own around a table without, and no key reaches that one.
+    """
+    (identifier, classes, pairs), *rest = table["c"]
+    table = {"t": "Table", "c": [[identifier, [*classes, "framed"], pairs], *rest]}
     return {"t": "Div", "c": [pandoc.attributes(classes=("table-scroll",), tabindex="0"), [table]]}
 
 

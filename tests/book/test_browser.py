@@ -4,7 +4,7 @@
 """
 
 import pytest
-from browser import THEMES, look_at, opened_browser, why_not
+from browser import LOOKS, look_at, opened_browser, why_not
 from builders import ROOT
 from small_book import ONE, silent, write_book
 
@@ -77,7 +77,7 @@ def browser():
 
 @pytest.mark.timeout(900)
 def test_no_grave_violation_and_no_request_to_the_network(pages, browser):
-    problems = [problem for page in pages for theme in THEMES for problem in look_at(browser, page, theme).problems]
+    problems = [problem for page in pages for look in LOOKS for problem in look_at(browser, page, *look).problems]
     assert problems == []
 
 

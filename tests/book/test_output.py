@@ -16,7 +16,7 @@ from semanticbm.builder import commands, kernel
 from semanticbm.builder.build import BuildFailed, build_preview
 from semanticbm.builder.check import check_book
 from semanticbm.builder.offline import output_problems
-from semanticbm.builder.paper import write_files
+from semanticbm.builder.paper import PLACE, write_files
 from semanticbm.builder.serve import server_of
 from semanticbm.commands.cli import main
 from semanticbm.errors import UserError
@@ -271,6 +271,20 @@ def test_the_pdf_is_one_file_with_pages(files):
 def test_files_are_linked_on_the_first_page(files):
     text = (files[0].parent / "index.html").read_text(encoding="utf-8")
     assert 'href="semanticbm.epub"' in text and 'href="semanticbm.pdf"' in text and text.endswith("<p>End</p>")
+
+
+def test_a_new_build_of_the_pages_keeps_the_files_and_their_links(tmp_path, capsys):
+    project = write_book(
+        tmp_path, one="# One {#sec-one}\n\nNo code.\n", index=f"{NO_CODE}\n```{{=html}}\n{PLACE}</div>\n```\n"
+    )
+    assert commands.build_pages(project, preview=True) == 0
+    for name in ("semanticbm.epub", "semanticbm.pdf"):
+        (project.output / name).write_bytes(name.encode())
+    assert commands.build_pages(project, preview=True) == 0
+    page = (project.output / "index.html").read_text(encoding="utf-8")
+    for name in ("semanticbm.epub", "semanticbm.pdf"):
+        assert (project.output / name).read_bytes() == name.encode() and f'href="{name}"' in page
+    assert "kept semanticbm.pdf as it was" in capsys.readouterr().out
 
 
 def test_a_failing_cell_makes_no_file(tmp_path):

@@ -28,6 +28,11 @@ def test_decimals(values, places):
     assert decimals_of(pd.Series(values, dtype=float)) == places
 
 
+def test_decimals_are_counted_in_the_precision_of_the_column():
+    values = pd.Series([0.1234, 0.003], dtype="float32").round(3)
+    assert decimals_of(values) == 3 and cells_of(table(values.to_frame("x"))) == [["x"], ["0.123"], ["0.003"]]
+
+
 def test_missing_values_are_a_dash_and_texts_may_hold_a_bar():
     rows = [{"name": "a|b", "value": None}, {"name": "c", "value": 2.5}]
     assert cells_of(table(rows)) == [["name", "value"], ["a|b", "-"], ["c", "2.5"]]
