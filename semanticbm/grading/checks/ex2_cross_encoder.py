@@ -18,7 +18,7 @@ pair_ids = FILE.exercise(
 
 def _pair(case) -> tuple[list[int], list[int], int, int]:
     """Query, document, cls_id, sep_id."""
-    return case.pick(([2314, 2924], [1996, 2924, 2001], 101, 102), ([7], [8, 9], 1, 2), ([11, 12, 13], [14], 50, 40))
+    return case.pick(([2314, 2924], [1996, 2924, 1996], 101, 102), ([7], [8, 9, 9], 1, 2), ([11, 12, 11], [14], 50, 40))
 
 
 @pair_ids.check(

@@ -175,9 +175,9 @@ def _check_auc(answer, attention, ids, query_id) -> None:
 )
 def ties(answer, case):
     for ids, attention in case.pick(
-        (([7, 3, 7, 4, 5], [0.2, 0.2, 0.3, 0.1, 0.3]), ([7, 1, 2], [0.2, 0.2, 0.2])),
-        (([2, 7, 7, 3], [0.2, 0.2, 0.1, 0.1]), ([7, 7, 4, 5], [0.25] * 4)),
-        (([7, 1, 1, 7, 3, 4], [0.1, 0.3, 0.1, 0.3, 0.2, 0.1]), ([5, 7], [0.5, 0.5])),
+        (([7, 3, 7, 4, 5], [0.2, 0.2, 0.3, 0.1, 0.3]), ([7, 1, 2], [0.2, 0.2, 0.2]), ([7, 1, 2], [0.2, 0.201, 0.199])),
+        (([2, 7, 7, 3], [0.2, 0.2, 0.1, 0.1]), ([7, 7, 4, 5], [0.25] * 4), ([7, 5], [0.3, 0.3005])),
+        (([7, 1, 1, 7, 3, 4], [0.1, 0.3, 0.1, 0.3, 0.2, 0.1]), ([5, 7], [0.5, 0.5]), ([1, 7, 7], [0.1, 0.101, 0.1])),
     ):
         _check_auc(answer, attention, ids, 7)
 
@@ -323,6 +323,7 @@ def _pair(case):
 )
 def perturbed(answer, case):
     document, term, filler = _pair(case)
+    document = [term[0], *document]
     answer.part(
         answer.parts(document, term, filler, names=DOCUMENTS)[1],
         document + term,
@@ -332,6 +333,10 @@ def perturbed(answer, case):
             "The order is (baseline, perturbed).": [*document, *[filler] * len(term)],
             "Only the first piece of the term was appended.": document + term[:1],
             "The term replaces the last tokens; append it.": document[: -len(term)] + term,
+            "Occurrences of the term in the document were taken out; leave the document as it is.": [
+                token for token in document if token not in term
+            ]
+            + term,
         },
     )
 

@@ -326,15 +326,18 @@ def every_direction(answer, case):
     edited = [answer.array(matrix, u, 2.0, [1], 1.0, np.random.default_rng(seed), shape=(3, d)) for seed in range(300)]
     found = np.array([one[1] for one in edited]) - matrix[1]
     found /= np.linalg.norm(found, axis=1, keepdims=True)
-    centre, spread = np.linalg.norm(found.mean(0)), d * np.linalg.eigvalsh(found.T @ found / len(found)).max()
+    centre, spreads = np.linalg.norm(found.mean(0)), d * np.linalg.eigvalsh(found.T @ found / len(found))
+    least, spread = spreads[0], spreads[-1]
     tails = d**2 * (found**4).mean()  # 3 d / (d + 2) = 2.67 if all directions are equally likely
     answer.holds(
-        centre < 0.3 and spread < 2 and 2.2 < tails < 3.2,
+        centre < 0.3 and least > 0.3 and spread < 2 and 2.2 < tails < 3.2,
         "directions to all sides",
         {
             "Your directions point to one side: the numbers need mean 0, as rng.normal(size=d) has.": centre >= 0.3,
             "Your directions lie along the axes: every number of the direction must be drawn.": tails >= 3.2,
             "Some axes get more of the push than others: all numbers need the same spread.": spread >= 2,
+            "Your directions leave out a part of the space: draw each number on its own, and change none after.": least
+            <= 0.3,
             "Your directions favour the corners of a box: draw normal numbers, not uniform ones.": tails <= 2.2,
         },
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from semanticbm.grading.answer import as_sequence
 from semanticbm.grading.registry import ExerciseFile
 
 FILE = ExerciseFile(8)
+AGAIN = 4  # seeds that are asked twice: answers that draw on their own agree by chance in one of dozens
 
 # --------------------------------------------------------------------------------------------------------------------
 features = FILE.exercise("features", "SemanticBM's features of a pair: IDF, soft TF, and their product.", 2, 20, 2)
@@ -122,7 +124,7 @@ def no_leak(answer, case):
     "queries = sorted(set(query_ids)); rng.permutation(queries)[: round(share * len(queries))].",
 )
 def share_and_chance(answer, case):
-    masks = [_split(answer, case, seed) for seed in (0, *range(40))]
+    masks = [_split(answer, case, seed) for seed in (*range(AGAIN), *range(40))]
     for mask, ids, share in [*masks, _split(answer, case, 0, 1)]:
         n, total = len({query for query, train in zip(ids, mask, strict=True) if train}), len(set(ids))
         answer.holds(
@@ -141,7 +143,7 @@ def share_and_chance(answer, case):
         )
     plain = [mask for mask, _, _ in masks]
     answer.holds(
-        np.array_equal(plain[0], plain[1]),
+        all(map(np.array_equal, plain[:AGAIN], plain[AGAIN:])),
         "the same split for the same seed",
         {"The same seed gave another split: draw from `rng`, and sort the queries first.": True},
     )
@@ -155,6 +157,17 @@ def share_and_chance(answer, case):
         bool(sides.all()),
         "every query in training for some seeds and in test for others",
         {"Some queries are always on the same side: draw from all of them.": True},
+    )
+    ids, share = _query_ids(case), case.pick(0.8, 0.75, 0.6)
+    _check_many_sets(answer, [mask.tobytes() for mask in plain], len(set(ids)), round(share * len(set(ids))))
+
+
+def _check_many_sets(answer, found: list, n_all: int, n_drawn: int) -> None:
+    """Draws of `n_drawn` of `n_all` things are many different sets, where there are many."""
+    answer.holds(
+        len(set(found)) > n_all or math.comb(n_all, n_drawn) < 3 * n_all,
+        "any set of them for some seed",
+        {"Only neighbours in the list are drawn together: draw each one on its own.": True},
     )
 
 
@@ -293,9 +306,12 @@ def valid(answer, case):
     "rng.permutation or rng.choice, not np.random or random.",
 )
 def drawn_with_rng(answer, case):
-    first, again, *others = (sorted(_drawn(answer, case, seed)[0]) for seed in (0, *range(40)))
+    found = [sorted(_drawn(answer, case, seed)[0]) for seed in (*range(AGAIN), *range(40))]
+    first, others = found[0], found[AGAIN:]
     answer.holds(
-        first == again, "the same heads for the same seed", {"The same seed gave other heads: draw from `rng`.": True}
+        found[:AGAIN] == others[:AGAIN],
+        "the same heads for the same seed",
+        {"The same seed gave other heads: draw from `rng`.": True},
     )
     answer.holds(
         any(first != other for other in others),
@@ -303,12 +319,13 @@ def drawn_with_rng(answer, case):
         {"Every seed gave the same heads: nothing is random here.": True},
     )
     chosen, n_layers, n_heads = _chosen(case)
-    seen = {head for found in (first, *others) for head in found}
+    seen = {head for heads in others for head in heads}
     answer.holds(
         len(seen) == n_layers * n_heads - len(chosen),
         "every other head for some seed",
         {"Some of the other heads are never drawn: all of them must have a chance.": True},
     )
+    _check_many_sets(answer, [tuple(heads) for heads in others], len(seen), len(chosen))
 
 
 # --------------------------------------------------------------------------------------------------------------------

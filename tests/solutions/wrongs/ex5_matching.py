@@ -108,6 +108,10 @@ def choose_heads__rise_alone__all_conditions(rise, low, auc, min_rise, min_auc):
     return _names(rise >= min_rise, rise)
 
 
+def tfc1_pair__takes_the_term_out__perturbed(document, term, filler):
+    return document + [filler] * len(term), [token for token in document if token not in term] + term
+
+
 def tfc1_pair__prepended__perturbed(document, term, filler):
     return [filler] * len(term) + document, term + document
 

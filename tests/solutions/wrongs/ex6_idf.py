@@ -175,6 +175,12 @@ def random_edit__mean_1__every_direction(matrix, u0, s0, token_ids, s, rng):
     return _pushed(matrix, u0, s0, token_ids, s, rng.normal(1, 1, matrix.shape[1]))
 
 
+def random_edit__sum_taken_off__every_direction(matrix, u0, s0, token_ids, s, rng):
+    direction = rng.normal(size=matrix.shape[1])
+    direction -= direction.mean()
+    return _edit(matrix, token_ids, s * np.std(u0) * s0 * direction / np.linalg.norm(direction))
+
+
 def random_edit__one_sign__every_direction(matrix, u0, s0, token_ids, s, rng):
     return _pushed(matrix, u0, s0, token_ids, s, -np.abs(rng.normal(size=matrix.shape[1])))
 

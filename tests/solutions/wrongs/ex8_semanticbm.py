@@ -33,6 +33,13 @@ def split_by_query__test_mask__share_and_chance(query_ids, share, rng):
     return np.array([query not in train for query in query_ids])
 
 
+def split_by_query__neighbours__share_and_chance(query_ids, share, rng):
+    queries = sorted(set(query_ids)) * 2
+    begin = rng.integers(len(queries) // 2)
+    train = queries[begin : begin + round(share * len(queries) / 2)]
+    return np.array([query in train for query in query_ids])
+
+
 def split_by_query__nobody_trains__share_and_chance(query_ids, share, rng):
     return np.zeros(len(query_ids), dtype=bool)
 
@@ -99,6 +106,12 @@ def ridge_predictions__no_penalty__with_penalty(train_x, train_y, test_x, penalt
 
 def _others(n_layers, n_heads, chosen):
     return [(layer, head) for layer in range(n_layers) for head in range(n_heads) if (layer, head) not in chosen]
+
+
+def random_heads__neighbours__drawn_with_rng(n_layers, n_heads, chosen, rng):
+    others = _others(n_layers, n_heads, chosen) * 2
+    begin = rng.integers(len(others) // 2)
+    return others[begin : begin + len(chosen)]
 
 
 def random_heads__with_replacement__valid(n_layers, n_heads, chosen, rng):
