@@ -54,6 +54,34 @@ def readings() -> str:
     return table("head | k1 | b | R2 | R2, if each word may have its own k1", rows)
 
 
+READINGS = {
+    "BM25, tuned": ("lexical", "BM25, tuned"),
+    "the backbone's cosine": ("lexical", "backbone's cosine"),
+    "SemanticBM: where heads look, IDF from U0 (fitted)": ("matching", "U0"),
+    "the same with the term weight that the model uses (fitted)": ("matching", "w, the model's own term weight"),
+    "what matching and relay heads write (nothing fitted)": ("written", "written by matching heads and relays"),
+    "match signals times term weight (nothing fitted)": ("written", "match signals times w"),
+}
+
+
+def written() -> str:
+    """What predicts the score inside a query: readings with 95 % intervals, and the controls that decide."""
+    part = load_results("classroom").parts["written"]
+    controls, interval = part["controls"], "{median:.3f} ({low:.3f} to {high:.3f})"
+    rows = [(name, interval.format(**part[kind][key])) for name, (kind, key) in READINGS.items()]
+    idle = max(row[kind]["median"] for row in controls["untrained"].values() for kind in ("own slopes", "fixed direction"))
+    rows += [
+        ("control: as many other heads of the same layers", _draws(controls["random heads of the same layers"])),
+        ("control: random directions, times w", _draws(controls["random directions before the last layer"])),
+        ("control: the same heads in a network that learned nothing", f"{idle:.3f}"),
+    ]
+    return table("reading | r with the score", rows)
+
+
+def _draws(row: dict) -> str:
+    return f"median draw {row['median']:.3f}, best {row['best']:.3f}" if row["draws"] else "no draw"
+
+
 def idf(n_documents, document_frequency):
     """A usual mistake: the logarithm to base 2."""
     return np.log2(1 + (n_documents - document_frequency + 0.5) / (document_frequency + 0.5))
@@ -67,7 +95,7 @@ def feedback() -> str:
     return "\n".join(f"    {line}" for line in said.getvalue().strip().splitlines())
 
 
-PARTS = {"equality": equality, "readings": readings, "feedback": feedback}
+PARTS = {"equality": equality, "written": written, "readings": readings, "feedback": feedback}
 
 
 def renewed(text: str) -> str:
