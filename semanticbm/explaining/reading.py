@@ -9,7 +9,7 @@ Such a slope cannot know the score of the document at hand, and the score of the
 with x_i the state of the piece that enters the last layer, and g_i = dS / dx_i beside the fillers. Where each document piece
 earned something is read one step earlier, from what the matching heads write there: A[i, j] (v_j . dS / dz_i).
 
-Lengths of filler documents are multiples of `LENGTH_STEP`, so that the documents of a query share them.
+Filler documents have one of a few lengths (`LENGTHS`, a factor of 1.41 apart), so that the documents of a query share them.
 
 When it misleads: the slope is exact for small changes, and a real document is a large one. What is lost so is not hidden: it
 is the *unexplained* part of `semanticbm.explaining.explanation`.
@@ -35,7 +35,7 @@ from semanticbm.diagnostics import Settings
 from semanticbm.errors import UserError
 from semanticbm.heads import Head
 
-LENGTH_STEP = 8  # pieces
+LENGTHS = tuple(round(8 * 2 ** (step / 2)) for step in range(12))  # pieces: 8, 11, 16, 23 ... 362
 BATCH = 16  # pairs that run together
 CHUNK = 64  # pairs whose readings are held together
 
@@ -84,7 +84,7 @@ def filler_for(query: str) -> str:
 
 def filler_pair(query: str, n_pieces: int) -> Pair:
     """The query and its filler document for documents of `n_pieces` pieces."""
-    length = max(n_pieces // LENGTH_STEP, 1) * LENGTH_STEP
+    length = min(LENGTHS, key=lambda length: abs(np.log(length / n_pieces)))
     return query, " ".join([filler_for(query)] * length)
 
 

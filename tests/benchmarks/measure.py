@@ -28,6 +28,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from semanticbm import direct_effects, load, load_collection
 from semanticbm.cross_encoder import CrossEncoder
+from semanticbm.explaining.explanation import explain_many
 from semanticbm.ladder import backbone_tokenizer
 from semanticbm.matching import matching_scores
 from semanticbm.one_pass import effects_on_score
@@ -37,7 +38,7 @@ from semanticbm.semantic_bm import collect_features
 from semanticbm.written import query_slopes, read_query
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("to_score", "to_receivers", "features", "readings")
+PARTS = ("to_score", "to_receivers", "features", "readings", "explain")
 TOLERANCE = 1e-4  # largest allowed difference between contestants, as share of the full change
 MECHIR = (
     "not measured: MechIR 0.2.0, the newest release, requires transformers<5 and numpy<2, so it cannot share a "
@@ -221,6 +222,26 @@ def readings(model: CrossEncoder, n_rounds: int, n_documents: int = 16) -> dict:
     return {"model": model.name, "pairs": len(documents), "times": summary(times, "plain")}
 
 
+def explanations(model: CrossEncoder, n_rounds: int, n_queries: int = 4, depth: int = 8) -> dict:
+    """Explanations of many pairs in one call, causal checks off, against the model's scores of the same pairs."""
+    collection = load_collection("classroom")
+    graded = list(collection.judgements.items())[:n_queries]
+    pairs = [
+        (collection.queries[query], collection.documents[document])
+        for query, grades in graded
+        for document in sorted(grades)[:depth]
+    ]
+    contestants = {
+        "plain": lambda: model.score_pairs(pairs, 16),
+        "explain_many": lambda: explain_many(model, pairs, collection),
+    }
+    for contestant in contestants.values():  # the first call also reads the collection
+        contestant()
+    times = summary(rounds(contestants, n_rounds, f"explanations, {model.name}"), "plain")
+    rate = len(pairs) / times["explain_many"]["seconds"]
+    return {"model": model.name, "pairs": len(pairs), "times": times, "pairs_per_processor_second": rate}
+
+
 def machine(threads: int) -> dict:
     """What the times depend on."""
     names = ("torch", "transformers", "nnsight", "transformer-lens", "numpy")
@@ -262,6 +283,12 @@ def table(result: dict) -> str:
         lines += [f"\nfeatures, {part['model']}, {part['pairs']} pairs", *_rows(part["times"], "x plain")]
     for part in result["readings"]:
         lines += [f"\nreadings, {part['model']}, {part['pairs']} pairs", *_rows(part["times"], "x plain")]
+    for part in result["explain"]:
+        lines += [
+            f"\nexplanations, {part['model']}, {part['pairs']} pairs",
+            *_rows(part["times"], "x plain"),
+            f"  {part['pairs_per_processor_second']:.1f} pairs a second of one processor",
+        ]
     return "\n".join([*lines, f"\nTransformerLens: {result['transformer_lens']}", f"MechIR: {result['mechir']}"])
 
 
@@ -271,7 +298,9 @@ def _rows(times: dict, unit: str) -> list[str]:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Benchmarks of path patching, of feature extraction and of readings.")
+    parser = argparse.ArgumentParser(
+        description="Benchmarks of path patching, of feature extraction, of readings and of explanations."
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
@@ -290,6 +319,8 @@ def measured(part: str, options: argparse.Namespace, n_rounds: int) -> list[dict
         return [features(load("classroom", "cpu"), 3 * n_rounds)]
     if part == "readings":
         return [readings(load("classroom", "cpu"), 3 * n_rounds)]
+    if part == "explain":
+        return [explanations(load("classroom", "cpu"), n_rounds)]
     models = [random_model(3 if options.quick else 12)] + ([] if options.quick else [load("classroom", "cpu")])
     if part == "to_score":
         return [to_score(model, options.tokens, n_rounds, not options.without_lens) for model in models]

@@ -22,7 +22,7 @@ from semanticbm.explaining.explanation import (
     percentile_of,
     reason_for_doubt,
 )
-from semanticbm.explaining.reading import LENGTH_STEP, filler_for, filler_pair, read_fillers
+from semanticbm.explaining.reading import LENGTHS, filler_for, filler_pair, read_fillers
 from semanticbm.ladder import load
 from semanticbm.retrieval import bm25_run
 
@@ -109,7 +109,7 @@ def test_the_parts_add_up_to_the_score_of_the_model(classroom_model, sample):
 
 
 def test_slopes_are_what_finite_differences_say(model):
-    pair = filler_pair("river bank", 2 * LENGTH_STEP)
+    pair = filler_pair("river bank", 30)
     reading, encoding, step = read_fillers(model, [pair], [(0, 1)])[pair], model.encode([pair]), 1e-5
     for piece, place in ((0, 3), (1, 7)):
         scores = []
@@ -191,6 +191,11 @@ def test_the_filler_is_no_query_word():
     assert filler_for("a river the Bank AND of") not in {"a", "the", "and", "of", "river", "bank"}
     with pytest.raises(UserError, match="filler"):
         filler_for("the and of " + " ".join("abcdefghijklmnopqrstuvwxyz"))
+
+
+@pytest.mark.parametrize(("n_pieces", "length"), [(1, 8), (8, 8), (30, 32), (60, 64), (500, max(LENGTHS))])
+def test_filler_documents_are_about_as_long_as_the_document(n_pieces, length):
+    assert filler_pair("river bank", n_pieces) == ("river bank", " ".join(["a"] * length))
 
 
 def test_masking_replaces_the_best_words_and_keeps_the_rest(classroom_model):
