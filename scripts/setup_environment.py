@@ -32,7 +32,7 @@ PYTHON = VENV / ("Scripts/python.exe" if platform.system() == "Windows" else "bi
 CONSTRAINTS = ROOT / "constraints.txt"
 STAMP = VENV / "setup.stamp"
 LOG = VENV / "setup.log"
-EXTRAS = "book,train,offline,serve,dev"
+EXTRAS = "book,train,offline,serve,compare,dev"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 ELSEWHERE = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON", "PIP_REQUIREMENT", "PIP_EDITABLE", "PIP_REPORT")
 SWITCHES = ("PIP_USER", "PIP_DRY_RUN", "PIP_NO_DEPS", "PIP_REQUIRE_HASHES", "PIP_IGNORE_INSTALLED", "PIP_QUIET")

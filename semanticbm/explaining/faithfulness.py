@@ -34,15 +34,18 @@ from semanticbm.errors import UserError
 from semanticbm.evaluation import bootstrap_mean, spearman
 from semanticbm.explaining.explanation import Explanation, explain_many
 from semanticbm.explaining.reading import filler_pair
-from semanticbm.explaining.rivals import Rivals
 from semanticbm.ladder import load
 from semanticbm.retrieval import bm25_run
 from semanticbm.study.causes import query_words, without
 from semanticbm.study.fresh_sets import sets
+from semanticbm.study.results import results_folder
 from semanticbm.study.sealed import read_sealed, write_sealed
 
 FRESH = ("cranfield", "scifact")
 EFFECTS = ("taken out", "taken out, against fillers")
+SHARE = "share = weight x signal"
+ASKING = ("KernelSHAP", "occlusion by [MASK]")  # methods that score altered queries
+FILE = "faithfulness.json"
 LEAST_TERMS = 4
 DEPTH = 20
 
@@ -79,8 +82,10 @@ def effects(model: CrossEncoder, found: Explanation) -> dict[str, np.ndarray]:
 
 def credits(model: CrossEncoder, found: Explanation) -> dict[str, np.ndarray]:
     """What each method says of each term: {method: float [term]}."""
+    from semanticbm.explaining.rivals import Rivals  # here, because only measuring needs captum
+
     own = {
-        "share = weight x signal": [term.share for term in found.terms],
+        SHARE: [term.share for term in found.terms],
         "weight alone": [term.weight for term in found.terms],
         "best pieces, by the matching heads": [sum(token.share for token in term.tokens) for term in found.terms],
         "BM25": [term.bm25.score for term in found.terms],
@@ -120,6 +125,44 @@ def summary(stored: dict) -> list[dict]:
                 row = {"collection": name, "effect": effect, "method": method}
                 rows.append(row | {"mean": mean, "low": low, "high": high, "n": len(queries)})
     return rows
+
+
+def stored_summary() -> list[dict]:
+    """The rows of the stored run, book/results/faithfulness.json; [] if there is none."""
+    path = results_folder() / FILE
+    return summary(read_sealed(path)) if path.is_file() else []
+
+
+def wide_rows(rows: list[dict], effect: str) -> list[dict]:
+    """One row a method for one effect, one column a collection: "0.41 [0.30, 0.52]"; the best on average first."""
+    of_effect = [row for row in rows if row["effect"] == effect]
+    means: dict[str, list[float]] = {}
+    for row in of_effect:
+        means.setdefault(row["method"], []).append(row["mean"])
+    return [
+        {"method": method}
+        | {
+            f"{row['collection']}, n = {row['n']}": f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+            for row in of_effect
+            if row["method"] == method
+        }
+        for method in sorted(means, key=lambda method: -float(np.mean(means[method])))
+    ]
+
+
+def in_words(rows: list[dict]) -> str:
+    """Which methods that do not ask the model anew are above the shares, and which below: a sentence a collection."""
+    sentences = []
+    for name in dict.fromkeys(row["collection"] for row in rows):
+        means = {
+            row["method"]: row["mean"] for row in rows if row["collection"] == name and row["effect"] == EFFECTS[1]
+        }
+        above = [method for method, mean in means.items() if method not in (SHARE, *ASKING) and mean > means[SHARE]]
+        sentences.append(
+            f"- {name}: shares {means[SHARE]:.2f}; of the methods that do not ask the model anew, "
+            f"{', '.join(f'{method} ({means[method]:.2f})' for method in above) or 'none'} stands above them."
+        )
+    return "\n".join(sentences) or "The stored results do not hold this measurement."
 
 
 def measured(

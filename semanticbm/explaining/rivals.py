@@ -19,12 +19,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from captum.attr import FeatureAblation, InputXGradient, IntegratedGradients, KernelShap
 from torch import Tensor
 
 from semanticbm.bert import word_embeddings
 from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair
+from semanticbm.errors import UserError
 from semanticbm.ladder import seeded_torch
+
+try:
+    from captum.attr import FeatureAblation, InputXGradient, IntegratedGradients, KernelShap
+except ModuleNotFoundError:
+    raise UserError("the comparison needs captum: pip install 'semanticbm[compare]'.") from None
 
 STEPS = 12  # of integrated gradients
 SAMPLES = 32  # of KernelSHAP

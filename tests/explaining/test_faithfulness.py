@@ -154,3 +154,20 @@ def test_the_stored_run_is_whole_and_a_sample_of_it_comes_out_again(classroom, c
     for effect in EFFECTS:
         assert again[effect] == pytest.approx(stored["sets"]["classroom"][query][effect], abs=0.05)
     assert json.dumps(read_json("faithfulness.json"))
+
+
+def test_the_words_and_the_table_of_the_book_follow_the_numbers():
+    share, other, asking = faithfulness.SHARE, "attention rollout", faithfulness.ASKING[0]
+
+    def row(method, mean, collection="one"):
+        numbers = {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "n": 3}
+        return {"collection": collection, "effect": EFFECTS[1], "method": method} | numbers
+
+    rows = [row(share, 0.4), row(other, 0.5), row(asking, 0.9), row(share, 0.4, "two"), row(other, -0.5, "two")]
+    words_of = faithfulness.in_words(rows).splitlines()
+    assert "attention rollout (0.50) stands above" in words_of[0] and "KernelSHAP" not in words_of[0]
+    assert "none stands above" in words_of[1]
+    table = faithfulness.wide_rows(rows, EFFECTS[1])
+    assert [line["method"] for line in table] == [asking, share, other]
+    assert table[1]["one, n = 3"] == "0.40 [0.30, 0.50]"
+    assert faithfulness.wide_rows(rows, EFFECTS[0]) == []

@@ -50,7 +50,8 @@ ONLY_IF_THERE = {
     "pypandoc-binary",
     "flask",
     "werkzeug",
-}  # a plugin; a check of the doctor; a page that says what it lacks
+    "captum",
+}  # a plugin; a check of the doctor; a page and a comparison that say what they lack
 
 
 def imported_packages(path, known):
