@@ -196,3 +196,33 @@ def test_explain_refuses_bad_input_in_one_line(capsys, arguments, part):
     code, out, error = call(capsys, "explain", *arguments)
     assert_one_clear_line(code, error, part)
     assert out == ""
+
+
+def test_explain_writes_a_page_in_which_text_stays_text(capsys, tmp_path):
+    file = tmp_path / "why <script>.html"
+    code, out, _ = call(capsys, "explain", "<script>alert(1)</script> bank", STREAM, "--html", str(file))
+    assert code == 0 and "unexplained" in out
+    page = file.read_text(encoding="utf-8")
+    assert "<script>alert(1)" not in page and "&lt;script&gt;" in page and page.startswith("<!doctype html>")
+
+
+def test_explain_leaves_nothing_where_the_page_cannot_be_written(capsys, tmp_path):
+    code, out, error = call(capsys, "explain", QUERY, STREAM, "--html", str(tmp_path / "none" / "why.html"))
+    assert_one_clear_line(code, error, "why.html")
+    assert out == "" and list(tmp_path.iterdir()) == []
+
+
+def test_explain_serves_on_this_machine_alone_until_it_is_stopped(capsys, monkeypatch):
+    pytest.importorskip("flask", reason="flask is not installed: pip install 'semanticbm[serve]'")
+    from werkzeug.serving import BaseWSGIServer
+
+    served = []
+
+    def stop(server):
+        served.append(server.server_address[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BaseWSGIServer, "serve_forever", stop)
+    code, out, _ = call(capsys, "explain", "--serve")
+    assert code == 0 and served == ["127.0.0.1"]
+    assert out.startswith("explain: http://127.0.0.1:") and "stopped serving" in out
