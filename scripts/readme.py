@@ -69,7 +69,9 @@ def written() -> str:
     part = load_results("classroom").parts["written"]
     controls, interval = part["controls"], "{median:.3f} ({low:.3f} to {high:.3f})"
     rows = [(name, interval.format(**part[kind][key])) for name, (kind, key) in READINGS.items()]
-    idle = max(row[kind]["median"] for row in controls["untrained"].values() for kind in ("own slopes", "fixed direction"))
+    idle = max(
+        row[kind]["median"] for row in controls["untrained"].values() for kind in ("own slopes", "fixed direction")
+    )
     rows += [
         ("control: as many other heads of the same layers", _draws(controls["random heads of the same layers"])),
         ("control: random directions, times w", _draws(controls["random directions before the last layer"])),
