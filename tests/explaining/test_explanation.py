@@ -177,6 +177,7 @@ def test_doubt_has_two_reasons(unexplained, explained, percentile, doubted):
 
 def test_doubt_comes_first(classroom_model, sample):
     doubted = [found for found in explain_many(classroom_model, sample) if not found.trusted]
+    assert doubted
     for found in doubted:
         assert found.summary().startswith("Do not trust this explanation") and found.doubt in found._repr_html_()
     others = background_of(classroom_model).unexplained
