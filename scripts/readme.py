@@ -15,7 +15,8 @@ import numpy as np
 from semanticbm.bm25 import tf_factor
 from semanticbm.compiled import match_logits
 from semanticbm.grading.notebook import check
-from semanticbm.study.results import load_results
+from semanticbm.study.results import load_results, results_folder
+from semanticbm.study.sealed import read_sealed
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 K1, B, AVGDL = 1.2, 0.75, 50.0
@@ -77,7 +78,17 @@ def written() -> str:
         ("control: random directions, times w", _draws(controls["random directions before the last layer"])),
         ("control: the same heads in a network that learned nothing", f"{idle:.3f}"),
     ]
-    return table("reading | r with the score", rows)
+    return table("reading | r with the score", rows + _fresh(interval))
+
+
+def _fresh(interval: str) -> list[tuple]:
+    """The same on collections on which nothing was chosen."""
+    rows = []
+    for name, part in read_sealed(results_folder() / "fresh-seed1.json")["sets"].items():
+        own = part["written"]["written by matching heads and relays"]
+        rows.append((f"{name}, where nothing was chosen: what the same heads write", interval.format(**own)))
+        rows.append((f"{name}: the backbone's cosine", interval.format(**part["lexical"]["backbone's cosine"])))
+    return rows
 
 
 def _draws(row: dict) -> str:
