@@ -415,6 +415,7 @@ def render(
     references = next((other for other in project.chapters if other.path.stem == "references"), None)
     if references and not is_references:
         body = body.replace('href="#ref-', f'href="{chapter.link_to(references.url)}#ref-')
+    body = body.replace('<math display="block"', '<math display="block" tabindex="0"')  # wide ones scroll, by keys too
     page.html = _title(project) + body if chapter.url == "index.html" else body
     notebook = Path("book/colab") / f"{chapter.path.stem}.ipynb"
     if (project.root / notebook).is_file():

@@ -287,6 +287,15 @@ def test_a_new_build_of_the_pages_keeps_the_files_and_their_links(tmp_path, caps
     assert "kept semanticbm.pdf as it was" in capsys.readouterr().out
 
 
+def test_what_scrolls_sideways_is_reached_by_keys(tmp_path):
+    one = "# One {#sec-one}\n\n$$x = 1$$\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
+    project = write_book(tmp_path, one=one, index=NO_CODE)
+    build_preview(project, silent)
+    page = (project.output / "book" / "01-one.html").read_text(encoding="utf-8")
+    assert '<math display="block" tabindex="0"' in page
+    assert re.search(r'<div class="table-scroll" tabindex="0">\s*<table class="framed">', page)
+
+
 def test_a_failing_cell_makes_no_file(tmp_path):
     project = write_book(tmp_path, one="# One {#sec-one}\n\n```{python}\n1 / 0\n```\n", index=NO_CODE)
     with pytest.raises(BuildFailed, match="ZeroDivisionError"):
