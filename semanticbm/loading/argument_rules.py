@@ -48,6 +48,11 @@ def is_tokenizer(value) -> None:
     demand(hasattr(value, "get_vocab"), value, "a tokenizer")
 
 
+def is_tokenizer_if_any(value) -> None:
+    """A fast tokenizer, or None: the random models of the exercises read token ids and no text."""
+    demand(value is None or hasattr(value, "get_vocab"), value, "a tokenizer")
+
+
 def is_measure(name: str) -> None:
     """A ranking measure as ir-measures writes it; a cutoff of 0 would end the process in the C code behind it."""
     import ir_measures
@@ -87,6 +92,7 @@ def is_storable(text: str) -> None:
 
 BY_FUNCTION = {
     "measure: name": is_measure,
+    "CrossEncoder: tokenizer": is_tokenizer_if_any,
     "CrossEncoder: device": is_device,
     "read_site: site": is_site,
     "patched_scores: site": is_site,

@@ -180,10 +180,10 @@ def checked(function: abc.Callable) -> abc.Callable:
 
 
 def _rules(function: abc.Callable, name: str, hint) -> list[abc.Callable]:
-    """The rules beyond the type for this parameter."""
-    own = BY_FUNCTION.get(f"{_called(function)}: {name}")
+    """The rules beyond the type for this parameter: the function's own, or that for its name."""
     untyped = UNTYPED.get(name) if hint is typing.Any else None
-    return [rule for rule in (own, untyped) if rule]
+    rule = BY_FUNCTION.get(f"{_called(function)}: {name}", untyped)
+    return [rule] if rule else []
 
 
 def _called(function: abc.Callable) -> str:
