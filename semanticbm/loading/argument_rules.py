@@ -48,12 +48,6 @@ def is_tokenizer(value) -> None:
     demand(hasattr(value, "get_vocab"), value, "a tokenizer")
 
 
-def is_tokenizer_or_none(value) -> None:
-    """A fast tokenizer, or none for a network that is only given token ids."""
-    if value is not None:
-        is_tokenizer(value)
-
-
 def is_tokenizer_if_any(value) -> None:
     """A fast tokenizer, or None: the random models of the exercises read token ids and no text."""
     demand(value is None or hasattr(value, "get_vocab"), value, "a tokenizer")
@@ -100,7 +94,6 @@ BY_FUNCTION = {
     "measure: name": is_measure,
     "CrossEncoder: tokenizer": is_tokenizer_if_any,
     "CrossEncoder: device": is_device,
-    "CrossEncoder: tokenizer": is_tokenizer_or_none,
     "read_site: site": is_site,
     "patched_scores: site": is_site,
     "site_of: site": is_site,
