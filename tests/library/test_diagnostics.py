@@ -172,5 +172,5 @@ def test_settings_refuse_nonsense(wrong, message):
 def test_unknown_axiom_and_query(collection, tokenizer):
     with pytest.raises(UserError, match="unknown axiom 'TFC9'"):
         diagnostic_pairs("TFC9", collection, tokenizer)
-    with pytest.raises(UserError, match="no query 'q'"):
+    with pytest.raises(UserError, match="queries is 'q', not a query id"):
         diagnostic_pairs("TFC1", collection, tokenizer, queries=["q"])
