@@ -30,7 +30,8 @@ GOOD = (SOLUTIONS / "ex1_bm25.py").read_text(encoding="utf-8")
 
 
 def test_held_out_inputs_see_what_the_visible_ones_cannot(tmp_path):
-    seen = "{(20, 10): 0.69, (20, 1): 2.6, (10, 4): 0.8938178760220965, (7, 7): 0.06453852113757118}"
+    seen = {(20, 10): 0.69, (20, 1): 2.6, (10, 4): 0.8938178760220965, (7, 7): 0.06453852113757118}
+    seen |= {(99, 1): 4.199705077879927}
     learned = f"def idf(n, df):\n    return {seen}.get((n, df), 0.0)\n"
     (tmp_path / "ex1_bm25.py").write_text(GOOD + "\n\n" + learned, encoding="utf-8")
     plain, held_out = (grade_student(Submission("x", tmp_path), flag).results[0] for flag in (False, True))
