@@ -16,5 +16,7 @@ def isolated(arguments: list[str]) -> list[str]:
     """
     here = os.path.realpath(os.getcwd())
     places = [place for place in sys.path if place and (os.path.realpath(place) != here or here == PARENT)]
+    if PARENT not in map(os.path.realpath, places):
+        places.append(PARENT)
     code = f"import sys; sys.path[:] = {places!r}; sys.argv[0] = 'semanticbm'; from semanticbm.__main__ import main; main()"
     return [sys.executable, "-I", "-c", code, *arguments]

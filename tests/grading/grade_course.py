@@ -14,7 +14,7 @@ from semanticbm.grading.runner import Run, import_everything
 from semanticbm.grading.sandbox import find_sandbox
 from semanticbm.grading.store import Store
 
-LIMITS = Limits(seconds=3, grace=2, total=300, memory=2_000_000_000, output=10_000)
+LIMITS = Limits(seconds=6, grace=2, total=300, memory=2_000_000_000, output=10_000)
 
 
 def main(course: Path, out: Path) -> None:

@@ -158,7 +158,7 @@ def test_there_are_enough_of_them():
 
 def test_the_messages_say_what_happened(results):
     said = {name: one["ex1_bm25.idf"]["message"] for name, one in results.items()}
-    assert "more than 3 seconds" in said["loops"] and "ran too long" in said["blocks_the_alarm"]
+    assert "more than 6 seconds" in said["loops"] and "ran too long" in said["blocks_the_alarm"]
     assert "ended in the middle" in said["exits"] and "printed more than" in said["prints_without_end"]
     assert "no answer" in said["claims_a_long_frame"] and "does not import" in said["syntax_error"]
     assert "Errno" in said["reads_another"] and "more calls" not in said["loops"]
