@@ -40,7 +40,7 @@ LIMITS = {  # whole numbers by name: (least, most); others are 0 or more
 }
 AT_LEAST_ONE = {
     *("batch_size", "depth", "k", "n_bins", "n_documents", "n_queries", "n_layers", "n_heads", "itemsize"),
-    *("documents_per_query", "occurrences", "min_words", "kinds_on"),
+    *("documents_per_query", "min_words", "kinds_on"),
 }
 AT_LEAST_TWO = ("n_folds", "n_splits")
 ABOVE_ZERO = ("avgdl",)
