@@ -169,8 +169,6 @@ class BM25:
 
 
 def _ids_and_texts(documents: Sequence[str] | Mapping[str, str]) -> tuple[list, list[str]]:
-    if isinstance(documents, str):
-        raise UserError("documents is one text: pass a list of texts or {id: text}.")
     if not documents:
         raise UserError("no documents: BM25 needs at least one.")
     by_id = documents if isinstance(documents, Mapping) else dict(enumerate(documents))

@@ -20,14 +20,13 @@ best documents of BM25 and of a vector search together, so that neither is favou
 from __future__ import annotations
 
 import importlib.resources
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import ir_measures
 from tokenizers import Regex, normalizers, pre_tokenizers
 
-from semanticbm.errors import DataWarning, UserError
+from semanticbm.errors import DataWarning, UserError, warn_caller
 from semanticbm.loading.texts import (
     Judgements,
     TextFile,
@@ -121,7 +120,7 @@ def _assembled(
     judgements, lost = judgements_between(judgements, queries.texts, documents.texts)
     left_out = {"documents": documents.left_out, "queries": queries.left_out, "judgements": lost}
     if any(left_out.values()):
-        warnings.warn(f"collection {name}: left out {in_words(left_out)}.", DataWarning, stacklevel=4)
+        warn_caller(f"collection {name}: left out {in_words(left_out)}.", DataWarning)
     return Collection(name, documents.texts, queries.texts, judgements, synonyms or {}, **more)
 
 

@@ -71,7 +71,6 @@ plants it there.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import exp, log, sqrt
@@ -86,7 +85,7 @@ from semanticbm import bert
 from semanticbm.bm25 import BM25, check_parameters
 from semanticbm.collection import NORMALIZER, SPLITTER, Collection, words
 from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, check_pairs
-from semanticbm.errors import UserError
+from semanticbm.errors import UserError, warn_caller
 
 SPECIAL_TOKENS = ("[PAD]", "[OTHER]", "[CLS]", "[SEP]")
 MAX_POSITIONS = 512
@@ -216,7 +215,7 @@ def report_unknown_words(pairs: list[Pair], known: set[str]) -> None:
     if unknown:
         names = ", ".join(sorted(unknown))
         message = f"the compiled model does not know the query word(s) {names}: they add 0: the document does not contain them."
-        warnings.warn(message, UnknownWordWarning, stacklevel=3)
+        warn_caller(message, UnknownWordWarning)
 
 
 # ---- The residual stream -------------------------------------------------------------------------------------------

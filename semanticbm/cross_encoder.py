@@ -27,7 +27,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import BertForSequenceClassification
 
-from semanticbm.errors import TruncationWarning, UserError
+from semanticbm.errors import TruncationWarning, UserError, warn_caller
 from semanticbm.loading.texts import without_surrogates
 
 Pair = tuple[str, str]
@@ -188,7 +188,7 @@ class CrossEncoder:
         )
         if not allowed:
             raise UserError(message)
-        warnings.warn(message, TruncationWarning, stacklevel=3)
+        warn_caller(message, TruncationWarning)
 
     def _check_room_for_document(self, queries: list[str], truncated: list[int]) -> None:
         for number in truncated:
@@ -220,8 +220,6 @@ class CrossEncoder:
 
     def score(self, query: str, documents: Sequence[str], batch_size: int = 32) -> np.ndarray:
         """Scores (raw logits) of documents for one query: float [document]."""
-        if isinstance(documents, str):
-            raise UserError("documents is one text: pass a list of texts.")
         return self.score_pairs([(query, document) for document in documents], batch_size)
 
     @torch.no_grad()

@@ -77,8 +77,6 @@ def matching_scores(
     Attention mass from each query piece to the document's pieces, the last [SEP] left out.
     Chapter 5, eq-matching-score.
     """
-    if isinstance(documents, str):
-        raise UserError("documents is one text: pass a list of texts.")
     pairs = [(query, document) for document in documents]
     return [mass_on_document(pattern) for pattern in attention_patterns(model, pairs, batch_size)]
 

@@ -109,6 +109,15 @@ def test_a_layer_after_its_heads_and_the_score_from_cls(tiny):
 # ---- long texts ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "call", [lambda model, pair: model.encode([pair]), lambda model, pair: model.score_pairs([pair])]
+)
+def test_a_warning_names_the_line_that_led_to_it(tiny, call):
+    with pytest.warns(TruncationWarning) as found:
+        call(tiny, ("query", "word " * 600))
+    assert [one.filename for one in found] == [__file__]
+
+
 def test_long_documents_are_reported(tiny):
     long = "word " * 600
     with pytest.warns(TruncationWarning, match="1 of 2 pairs are over 512 tokens"):
