@@ -56,6 +56,7 @@ from semanticbm.bert import embeddings, layers, projection, self_attention, z_pr
 from semanticbm.cross_encoder import CrossEncoder, Encoding, progress_bar
 from semanticbm.errors import UserError
 from semanticbm.heads import Head
+from semanticbm.patching import to_numpy
 
 SOURCES = ("document", "all")
 
@@ -145,9 +146,9 @@ def read_sources(
             rows = pattern[:, :, pieces]
             z.append([((rows * mask[:, None, None]) @ values).transpose(1, 2) for mask in masks.values()])
         scores = model.traced.output.logits[:, 0].save()
-    shared = [_to_numpy(value) for value in (state, torch.stack(list(cls), 1), scores)]
+    shared = [to_numpy(value) for value in (state, torch.stack(list(cls), 1), scores)]
     by_source = [torch.stack(kind, 1) for kind in zip(*z, strict=True)]
-    return {name: Reading(_to_numpy(kind), *shared) for name, kind in zip(masks, by_source, strict=True)}
+    return {name: Reading(to_numpy(kind), *shared) for name, kind in zip(masks, by_source, strict=True)}
 
 
 def source_mask(encoding: Encoding, sources: str) -> Tensor:
@@ -158,10 +159,6 @@ def source_mask(encoding: Encoding, sources: str) -> Tensor:
     for row, span in enumerate(encoding.document_spans):
         mask[row, slice(*span)] = 1
     return mask
-
-
-def _to_numpy(value: Tensor) -> np.ndarray:
-    return value.detach().double().cpu().numpy()
 
 
 def term_weights(
@@ -201,7 +198,7 @@ def query_slopes(model: CrossEncoder, query: str, documents: Sequence[str]) -> S
     *by_head, by_state = torch.autograd.grad(scores.sum(), [*z, state])
     pieces = slice(*encoding.query_spans[0])
     heads = torch.stack([slope[:, pieces] for slope in by_head], 1).unflatten(-1, (model.n_heads, -1))
-    return Slopes(_to_numpy(heads), _to_numpy(by_state[:, pieces]))
+    return Slopes(to_numpy(heads), to_numpy(by_state[:, pieces]))
 
 
 def match_direction(model: CrossEncoder, documents_of: Mapping[str, Sequence[str]], label: str = "") -> MatchDirection:

@@ -10,6 +10,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
+from browser import opened_browser, why_not
 from builders import ROOT, copy_as, random_bert
 
 from semanticbm.collection import Collection, load_collection
@@ -47,6 +48,15 @@ def classroom_model() -> CrossEncoder:
     if not (classroom_folder() / "adapter_model.safetensors").is_file():
         pytest.skip("the classroom adapter is not in the package")
     return load("classroom", "cpu")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with opened_browser() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

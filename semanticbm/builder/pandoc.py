@@ -95,10 +95,7 @@ def write(document: dict, to: str, arguments: Sequence[str]) -> str:
 
 def write_file(document: dict, to: str, file: Path, arguments: Sequence[str]) -> None:
     """Write a document tree as a file that is no text, such as an EPUB."""
-    try:
-        pypandoc.convert_text(json.dumps(document), to, format="json", outputfile=str(file), extra_args=list(arguments))
-    except (RuntimeError, OSError) as error:
-        raise UserError(f"pandoc failed: {str(error).strip().splitlines()[-1][:200]}") from None
+    write(document, to, [*arguments, f"--output={file}"])
 
 
 def to_markdown(document: dict, bibliography: Path) -> str:

@@ -243,12 +243,11 @@ def check_grading() -> Finding:
     from semanticbm.grading.sandbox import find_sandbox, start_problem
 
     sandbox = find_sandbox()
-    problem = start_problem(sandbox)
-    if problem:
+    if sandbox.locked:  # found means tried
+        return Finding(OK, sandbox.first_line)
+    if problem := start_problem(sandbox):
         return Finding(FAIL, f"the process that answers for a student does not start: {problem}", "make setup")
-    if not sandbox.locked:
-        return Finding(WARN, sandbox.first_line, "good for one's own answers; for a class install bubblewrap")
-    return Finding(OK, sandbox.first_line)
+    return Finding(WARN, sandbox.first_line, "good for one's own answers; for a class install bubblewrap")
 
 
 def check_book() -> Finding:

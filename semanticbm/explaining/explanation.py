@@ -151,11 +151,7 @@ class Explanation:
 
     def summary(self) -> str:
         """The sum in words; a reason for doubt comes first."""
-        text = (
-            f"score {self.score:.3f} = {self.baseline:.3f} (fillers) {self.explained:+.3f} (terms) "
-            f"{self.unexplained:+.3f} (unexplained{_place(self.percentile)})"
-        )
-        return f"{self.doubt}\n{text}" if self.doubt else text
+        return _in_words(self, f"score {self.score:.3f} = {self.baseline:.3f}")
 
     def _repr_html_(self) -> str:
         title = html.escape(f"{self.query} | {self.document}")
@@ -176,8 +172,11 @@ def _row(term: Term) -> dict:
     }
 
 
-def _place(percentile: float | None) -> str:
-    return "" if percentile is None else f", more than {percentile:.0f} % of pairs"
+def _in_words(found: Explanation | Difference, start: str) -> str:
+    """The sum behind its `start`, "score = baseline"; a reason for doubt comes first."""
+    place = "" if found.percentile is None else f", more than {found.percentile:.0f} % of pairs"
+    text = f"{start} (fillers) {found.explained:+.3f} (terms) {found.unexplained:+.3f} (unexplained{place})"
+    return f"{found.doubt}\n{text}" if found.doubt else text
 
 
 # ---- Explaining ----------------------------------------------------------------------------------------------------
@@ -348,11 +347,7 @@ class Difference:
 
     def summary(self) -> str:
         """The difference in words; a reason for doubt comes first."""
-        text = (
-            f"difference {self.score:+.3f} = {self.baseline:+.3f} (fillers) {self.explained:+.3f} (terms) "
-            f"{self.unexplained:+.3f} (unexplained{_place(self.percentile)})"
-        )
-        return f"{self.doubt}\n{text}" if self.doubt else text
+        return _in_words(self, f"difference {self.score:+.3f} = {self.baseline:+.3f}")
 
 
 def compare(

@@ -48,9 +48,7 @@ def _attention(rows: Iterable[Iterable[float]]) -> list[list[float]]:
 def fragment(stories: Sequence[Story], pairs: Sequence[dict]) -> str:
     """The widget: data, component, and a table for readers without JavaScript."""
     titles = [f"{number}. {story.title}: {story.look_for}" for number, story in enumerate(stories, 1)]
-    block = data_block(pairs, NAME, titles)
-    start = block.index(">") + 1
-    return f"{block[:start]}{overview(stories, pairs)}{block[start:]}{component()}"
+    return data_block(pairs, NAME, overview(stories, pairs), titles) + component()
 
 
 def overview(stories: Sequence[Story], pairs: Sequence[dict]) -> str:

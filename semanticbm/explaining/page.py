@@ -42,17 +42,18 @@ def component() -> str:
     return COMPONENT.read_text(encoding="utf-8")
 
 
-def data_block(pairs: Sequence[dict], name: str, titles: Sequence[str] | None = None, against: bool = False) -> str:
-    """The section that the component fills, with its data and a table for readers without JavaScript.
+def data_block(
+    pairs: Sequence[dict], name: str, plain: str, titles: Sequence[str] | None = None, against: bool = False
+) -> str:
+    """The section that the component fills, with its data, and `plain`: markup for readers without JavaScript.
 
     pairs: `Explanation.as_dict()` of each pair. `titles`: a choice among the pairs by these names. `against`: the first two
     pairs are compared.
     """
     data = json.dumps({"pairs": list(pairs), "titles": titles and list(titles), "against": against}, ensure_ascii=False)
     safe = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    tables = "" if titles else "".join(map(table, pairs))
     return (
-        f'<section class="sx" data-explain="{html.escape(name)}" aria-label="the score, term by term">{tables}</section>\n'
+        f'<section class="sx" data-explain="{html.escape(name)}" aria-label="the score, term by term">{plain}</section>\n'
         f'<script type="application/json" id="{html.escape(name)}">{safe}</script>\n'
     )
 
@@ -89,10 +90,11 @@ def _number(value: float | None) -> str:
 def page(pairs: Sequence[dict], against: bool = False, form: str = "") -> str:
     """A whole HTML page for explained pairs. `form`: markup that stands above them."""
     title = html.escape(pairs[0]["query"] if pairs else "Explain a score")
+    section = data_block(pairs, "explained", "".join(map(table, pairs)), against=against)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
         f'<meta name="viewport" content="width=device-width,initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n'
-        f"<h1>Why this score?</h1>\n{form}{data_block(pairs, 'explained', against=against)}</main>\n"
+        f"<h1>Why this score?</h1>\n{form}{section}</main>\n"
         f"{component()}</body>\n</html>\n"
     )

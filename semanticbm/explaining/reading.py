@@ -30,10 +30,11 @@ from torch import Tensor
 
 from semanticbm.bert import embeddings, layers, projection, self_attention, z_projection
 from semanticbm.collection import words
-from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, batch_numbers, progress_bar
+from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, progress_bar
 from semanticbm.diagnostics import Settings
 from semanticbm.errors import UserError
 from semanticbm.heads import Head
+from semanticbm.patching import to_numpy
 
 LENGTHS = tuple(round(8 * 2 ** (step / 2)) for step in range(12))  # pieces: 8, 11, 16, 23 ... 362
 BATCH = 16  # pairs that run together
@@ -91,16 +92,14 @@ def filler_pair(query: str, n_pieces: int) -> Pair:
 def read_fillers(model: CrossEncoder, pairs: Iterable[Pair], heads: Sequence[Head]) -> dict[Pair, QueryReading]:
     """Read filler pairs, each once: {pair: reading}; `UserError` for a query that cannot be scored."""
     different, found = list(dict.fromkeys(pairs)), {}
-    lengths = [len(query) + len(document) for query, document in different]
-    for numbers in batch_numbers(lengths, BATCH, longest_first=True):
-        batch = [different[number] for number in numbers]
-        found |= dict(zip(batch, _read_slopes(model, batch, heads), strict=True))
+    for numbers, encoding in model.batches(different, BATCH, longest_first=True):
+        rows = _read_slopes(model, encoding, heads)
+        found |= {different[number]: row for number, row in zip(numbers, rows, strict=True)}
     return found
 
 
 @torch.enable_grad()
-def _read_slopes(model: CrossEncoder, pairs: Sequence[Pair], heads: Sequence[Head]) -> list[QueryReading]:
-    encoding = model.encode(pairs)
+def _read_slopes(model: CrossEncoder, encoding: Encoding, heads: Sequence[Head]) -> list[QueryReading]:
     with model.traced.trace(**encoding.inputs):
         embeddings(model.traced).output.requires_grad_(True)
         z = nnsight.save([])
@@ -114,7 +113,7 @@ def _read_slopes(model: CrossEncoder, pairs: Sequence[Pair], heads: Sequence[Hea
     *by_layer, slope = torch.autograd.grad(scores.sum(), [*z, state])
     by_head = [of_layer.unflatten(-1, (model.n_heads, -1)) for of_layer in by_layer]
     chosen = torch.stack([by_head[layer][:, :, head] for layer, head in heads], 1)
-    arrays = [_numpy(value.detach()) for value in (scores, state, slope, chosen, cls)]
+    arrays = [to_numpy(value) for value in (scores, state, slope, chosen, cls)]
     spans = [slice(*span) for span in encoding.query_spans]
     return [_cut_query(span, *(array[row] for array in arrays)) for row, span in enumerate(spans)]
 
@@ -125,26 +124,20 @@ def _cut_query(query: slice, score, state, slope, head_slopes, cls) -> QueryRead
 
 
 @torch.no_grad()
-def read_batch(model: CrossEncoder, pairs: Sequence[Pair], heads: Sequence[Head]) -> list[PairReading]:
-    """Read a batch of (query, document) pairs; `UserError` for texts that cannot be scored."""
-    encoding = model.encode(pairs)
+def _read_batch(model: CrossEncoder, encoding: Encoding, heads: Sequence[Head]) -> list[PairReading]:
     output = model.hf(**encoding.inputs, output_attentions=True, output_hidden_states=True)
     patterns = torch.stack([output.attentions[layer][:, head] for layer, head in heads], 1)
     values = torch.stack([_values(model, output.hidden_states[layer], layer)[:, :, head] for layer, head in heads], 1)
     state = output.hidden_states[model.n_layers - 1]
     return [
-        _cut(model, encoding, row, *map(_numpy, (output.logits[row, 0], state[row], patterns[row], values[row])))
-        for row in range(len(pairs))
+        _cut(model, encoding, row, *map(to_numpy, (output.logits[row, 0], state[row], patterns[row], values[row])))
+        for row in range(len(encoding))
     ]
 
 
 def _values(model: CrossEncoder, hidden: Tensor, layer: int) -> Tensor:
     """Values of all heads of a layer: float [batch, position, head, d_head]."""
     return projection(layers(model.hf)[layer], "v")(hidden).unflatten(-1, (model.n_heads, -1))
-
-
-def _numpy(value: Tensor) -> np.ndarray:
-    return value.double().cpu().numpy()
 
 
 def _cut(model: CrossEncoder, encoding: Encoding, row: int, score, state, pattern, values) -> PairReading:
@@ -155,11 +148,10 @@ def _cut(model: CrossEncoder, encoding: Encoding, row: int, score, state, patter
 
 
 def read_pairs(model: CrossEncoder, pairs: Sequence[Pair], heads: Sequence[Head]) -> list[PairReading]:
-    """Read pairs, those of like length together."""
-    lengths = [len(query) + len(document) for query, document in pairs]
+    """Read pairs, those of like length together; `UserError` for texts that cannot be scored."""
     found: dict[int, PairReading] = {}
-    for numbers in batch_numbers(lengths, BATCH, longest_first=True):
-        found |= dict(zip(numbers, read_batch(model, [pairs[number] for number in numbers], heads), strict=True))
+    for numbers, encoding in model.batches(pairs, BATCH, longest_first=True):
+        found |= dict(zip(numbers, _read_batch(model, encoding, heads), strict=True))
     return [found[number] for number in range(len(pairs))]
 
 

@@ -76,11 +76,12 @@ def import_path() -> list[str]:
     return folders if str(PACKAGE.parent) in folders else [str(PACKAGE.parent), *folders]
 
 
-def _shown() -> list[str]:
-    """The files and folders in view, read-only: the interpreter, the libraries and this package."""
+@cache
+def _shown() -> tuple[str, ...]:
+    """The files and folders in view, read-only: the interpreter, the libraries and this package. Looked up once a process."""
     shown = [*SYSTEM, sysconfig.get_paths()["stdlib"], os.path.join(sys.base_prefix, "lib"), interpreter()]
     linked = [place for folder in library_folders() for place in _linked_packages(folder)]
-    return list(dict.fromkeys([*shown, *library_folders(), *linked, str(PACKAGE)]))
+    return tuple(dict.fromkeys([*shown, *library_folders(), *linked, str(PACKAGE)]))
 
 
 def _view(hidden: tuple[str, ...]) -> list[str]:

@@ -12,7 +12,6 @@ When it misleads: a part is measured again as a whole, so a job whose workers di
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -24,7 +23,7 @@ import ray
 
 from semanticbm.errors import UserError
 from semanticbm.ladder import load
-from semanticbm.loading.files import write_text
+from semanticbm.loading.files import whole_file, write_text
 from semanticbm.scale.measurements import MEASUREMENTS, BatchRunner, Measurement, rows_that_fit
 
 ROWS_A_PART = 2_000
@@ -118,12 +117,8 @@ def _tables_between(file: pq.ParquetFile, start: int, stop: int, columns: list[s
 
 def write_rows(path: Path, rows: list[dict]) -> None:
     """Write rows as Parquet, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole_file(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows), temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class PartWorker:

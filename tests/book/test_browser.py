@@ -4,13 +4,11 @@
 """
 
 import pytest
-from browser import LOOKS, look_at, opened_browser, why_not
+from browser import LOOKS, look_at
 from builders import ROOT
 from small_book import ONE, silent, write_book
 
 from semanticbm.builder.build import build_preview
-
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "all is there")
 
 EVERYTHING = (
     ONE
@@ -59,20 +57,14 @@ semanticbm check   # a comment
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    """The first page and a chapter of a small book."""
+def pages(tmp_path_factory, browser):
+    """The first page and a chapter of a small book; not built where no browser can look."""
     root = tmp_path_factory.mktemp("book")
     project = write_book(root, one=EVERYTHING)
     for name in ("book/theme", "book/widgets"):
         (root / name).symlink_to(ROOT / name)
     build_preview(project, silent)
     return [project.output / "index.html", project.output / "book" / "01-one.html"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with opened_browser() as opened:
-        yield opened
 
 
 @pytest.mark.timeout(900)

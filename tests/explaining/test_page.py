@@ -3,19 +3,12 @@
 import re
 
 import pytest
-from browser import THEMES, look_at, opened_browser, why_not
+from browser import THEMES, look_at
 from explaining.payload import payload
 
 from semanticbm.explaining.page import page
 
 BAD = '<script>document.title="broken"</script><img src=x onerror=alert(1)>'
-in_browser = pytest.mark.skipif(bool(why_not()), reason=why_not() or "all is there")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with opened_browser() as opened:
-        yield opened
 
 
 def written(tmp_path, *pairs, against=False):
@@ -43,14 +36,12 @@ def test_without_javascript_the_numbers_stand_in_a_table():
     assert "<td>river</td>" in table and "<td>1.50</td>" in table and "<td>-</td>" in table
 
 
-@in_browser
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("theme", THEMES)
 def test_no_grave_violation(browser, tmp_path, theme):
     assert look_at(browser, written(tmp_path, payload(trusted=False)), theme).problems == []
 
 
-@in_browser
 @pytest.mark.timeout(600)
 def test_hover_focus_and_slider_show_where_heads_look(browser, tmp_path):
     view = browser.new_page(viewport={"width": 390, "height": 800})
@@ -73,7 +64,6 @@ def test_hover_focus_and_slider_show_where_heads_look(browser, tmp_path):
     view.close()
 
 
-@in_browser
 @pytest.mark.timeout(600)
 def test_formulas_hold_the_numbers_and_a_difference_is_shown(browser, tmp_path):
     view = browser.new_page()
@@ -87,7 +77,6 @@ def test_formulas_hold_the_numbers_and_a_difference_is_shown(browser, tmp_path):
     view.close()
 
 
-@in_browser
 @pytest.mark.timeout(600)
 def test_bad_text_does_nothing_in_a_browser(browser, tmp_path):
     asked = []

@@ -3,7 +3,6 @@
 import threading
 
 import pytest
-from browser import opened_browser, why_not
 from explaining.payload import payload
 
 from semanticbm.errors import UserError
@@ -86,23 +85,22 @@ def test_a_second_question_at_the_same_time_is_told_so():
     assert ask(app.test_client()).status_code == 200
 
 
-@pytest.mark.skipif(bool(why_not()), reason=why_not() or "all is there")
 @pytest.mark.timeout(600)
-def test_type_see_and_change_the_model():
+def test_type_see_and_change_the_model(browser):
     server = server_of(application(answer, MODELS))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    with opened_browser() as browser:
-        view = browser.new_page()
-        view.goto(f"http://127.0.0.1:{server.port}/")
-        view.get_by_label("Query").fill("deep river")
-        view.get_by_label("Document").fill("a river bank runs")
-        view.get_by_role("button", name="Explain").click()
-        view.get_by_role("button", name="river").wait_for()
-        view.get_by_text("Model: first.").wait_for()
-        view.get_by_label("Model").select_option("second")
-        view.get_by_role("button", name="Explain").click()
-        view.get_by_text("Model: second.").wait_for()
-        view.get_by_label("Query").fill("bad")
-        view.get_by_role("button", name="Explain").click()
-        view.get_by_text("the query is bad.").wait_for()
+    view = browser.new_page()
+    view.goto(f"http://127.0.0.1:{server.port}/")
+    view.get_by_label("Query").fill("deep river")
+    view.get_by_label("Document").fill("a river bank runs")
+    view.get_by_role("button", name="Explain").click()
+    view.get_by_role("button", name="river").wait_for()
+    view.get_by_text("Model: first.").wait_for()
+    view.get_by_label("Model").select_option("second")
+    view.get_by_role("button", name="Explain").click()
+    view.get_by_text("Model: second.").wait_for()
+    view.get_by_label("Query").fill("bad")
+    view.get_by_role("button", name="Explain").click()
+    view.get_by_text("the query is bad.").wait_for()
+    view.close()
     server.shutdown()
