@@ -39,3 +39,14 @@ def test_the_numbers_are_the_models(made, number):
 def test_without_javascript_it_is_a_table():
     section = TEXT[TEXT.index("<section") : TEXT.index("</section>")]
     assert section.count("<tr>") == len(STORIES) + 1 and "Exact match" in section
+
+
+@pytest.mark.timeout(600)
+def test_on_a_phone_the_page_is_no_wider_than_the_screen(browser, tmp_path):
+    file = tmp_path / "explorer.html"
+    file.write_text(f'<!doctype html><html lang="en"><meta charset="utf-8">{TEXT}', encoding="utf-8")
+    view = browser.new_page(viewport={"width": 390, "height": 800})
+    view.goto(file.as_uri())
+    assert view.locator("option").count() > len(STORIES)
+    assert view.evaluate("document.documentElement.scrollWidth") <= 390
+    view.close()
