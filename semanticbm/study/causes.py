@@ -99,21 +99,23 @@ def mean_signals(
     """What setting each piece's signal to its mean changes, and what the reading says.
 
     step: float [d_model]; the state of piece i moves by (mean signal - signal) times it. With `unit_step` that is the
-    smallest move that does it; with another vector of the same length it is the control. One traced run for all pieces.
+    smallest move that does it; with another vector of the same length it is the control. One traced run: the layers below
+    the last see each document once, the last layer a copy for each piece.
     """
-    n, pairs = signals.shape[1], [(query, document) for document in documents]
-    encoding = model.encode(pairs * n)  # a copy for each piece
+    encoding = model.encode([(query, document) for document in documents])
     distance = (signals.mean(axis=0) - signals).T  # [piece, document]
-    rows, pieces = torch.arange(distance.size), torch.arange(n).repeat_interleave(len(documents))
-    move = torch.tensor(np.outer(distance, step), dtype=model.hf.dtype, device=model.device)
+    moves = torch.tensor(distance[..., None] * step, dtype=model.hf.dtype, device=model.device)
+    first = encoding.query_spans[0][0]
     with model.traced.trace(**encoding.inputs):
-        state = layers(model.traced)[-1].input.clone()
-        state[rows, encoding.query_spans[0][0] + pieces] += move
-        layers(model.traced)[-1].input = state
-        moved = model.traced.output.logits[:, 0].save()
-    plain = model.logits(model.encode(pairs))
-    changes = (moved.reshape(distance.shape) - plain).double().cpu().numpy()
-    return Cause(centred(distance * weights[:, None]), centred(changes))
+        state, mask, *rest = layers(model.traced)[-1].inputs[0]
+        copies = state.expand(1 + len(moves), *state.shape).clone()  # copy 0 stays as it is
+        for piece, move in enumerate(moves):
+            copies[1 + piece, :, first + piece] += move
+        mask = mask.repeat(len(copies), 1, 1, 1)
+        layers(model.traced)[-1].inputs = ((copies.flatten(0, 1), mask, *rest), {})
+        scores = model.traced.output.logits[:, 0].save()
+    plain, *moved = scores.double().cpu().numpy().reshape(-1, len(documents))
+    return Cause(centred(distance * weights[:, None]), centred(np.array(moved) - plain))
 
 
 def unit_step(direction: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ Worlds: "present", "absent", "uncontrolled" (no control, or nothing to measure),
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from semanticbm.collection import Collection
+from semanticbm.collection import Collection, load_collection, words
 from semanticbm.diagnostics import Diagnostics
 from semanticbm.head_as_bm25 import AttentionMasses, predicted_mass
 from semanticbm.heads import FoundHeads, HeadValues, head_table
@@ -27,6 +28,8 @@ from semanticbm.semantic_bm import Features
 from semanticbm.study.experiments import cuts, first_stages, idf, linear_model, matching, scoring
 from semanticbm.study.study import Study
 from semanticbm.study.u0_experiments import EditEffects
+
+blindness = importlib.import_module("semanticbm.study.experiments.blindness")  # its function has the same name
 
 N_QUERIES, N_DOCUMENTS = 40, 12
 MATCHING, CONTEXTUAL, SCORING = (1, 0), (3, 1), (5, 2)
@@ -393,3 +396,52 @@ def plant_hybrid(monkeypatch, study: Study, world: str) -> None:
     for name, documents in found.items():
         monkeypatch.setattr(first_stages, name, lambda *arguments, documents=documents, **options: run(documents))
     monkeypatch.setattr(first_stages, "_reranked", lambda *arguments: {})
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Chapter 10
+
+
+def counts_matches(query: str, text: str, pair) -> float:
+    """A sum of soft matches: the share of the query's words whose first four letters begin a word of the text, in tenths."""
+    starts = {word[:4] for word in words(text)}
+    return 10 * float(np.mean([word[:4] in starts for word in words(query)]))
+
+
+def notices_changes(query: str, text: str, pair) -> float:
+    """Matches, and a loss for every text that is not the passage as it was written."""
+    return counts_matches(query, text, pair) - 5 * (text not in (pair.document, pair.unrelated))
+
+
+def sees_topics_only(query: str, text: str, pair) -> float:
+    """Any version of the passage is as good as the passage."""
+    return 10 * float(text != pair.unrelated)
+
+
+def likes_other_topics(query: str, text: str, pair) -> float:
+    """The passage stands below one of another topic."""
+    return -sees_topics_only(query, text, pair)
+
+
+BLIND_WORLDS = {
+    "present": counts_matches,
+    "absent": notices_changes,
+    "sees no word": sees_topics_only,
+    "no gap": likes_other_topics,
+}
+
+
+def plant_blindness(monkeypatch, study: Study, world: str) -> None:
+    """Scores of the classroom collection's pairs under one way of scoring; the reading and its paths are left out."""
+    study.collection = load_collection("classroom")
+    pair_of = {}
+    for pair in blindness.reversals(study.collection):
+        pair_of |= {(pair.query, text): pair for text in (pair.document, pair.changed, pair.unrelated, pair.unmatched)}
+    score = BLIND_WORLDS[world]
+
+    def score_pairs(texts, progress=False):
+        return np.array([score(query, text, pair_of[query, text]) for query, text in texts])
+
+    study.model.score_pairs = score_pairs
+    monkeypatch.setattr(blindness, "predicted_changes", lambda study, pairs: np.arange(len(pairs), dtype=float))
+    monkeypatch.setattr(blindness, "path_of_not", lambda study, pairs: {})

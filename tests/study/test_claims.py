@@ -91,7 +91,13 @@ def test_a_change_after_a_run_stands_beside_the_claim():
 
 # The hash of the rules as they are, without the list of changes: whoever changes a rule must also raise the version and say
 # in a [[change]] what changed, and then write the new hash here.
-RULES_OF_VERSION = {2: "5e4ff1a373f35710", 3: "f96e32511e63950f", 4: "ffe7ea693d30aa60", 5: "ffe7ea693d30aa60"}
+RULES_OF_VERSION = {
+    2: "5e4ff1a373f35710",
+    3: "f96e32511e63950f",
+    4: "ffe7ea693d30aa60",
+    5: "ffe7ea693d30aa60",
+    6: "03170d04f8ecccdc",
+}
 
 
 def test_no_rule_changes_without_a_version():

@@ -87,6 +87,8 @@ BOTH = {"present": R, "absent": N}
 ALL = BOTH | {"uncontrolled": NA}
 EXISTS = ALL | {"none found": N}
 CHAPTER_8 = {"present": planted.weighted_match, "absent": planted.only_cosine}
+BLIND = BOTH | {"sees no word": N, "no gap": NA, "another collection": NA}
+BLIND_PLANTS = worlds(planted.plant_blindness, *planted.BLIND_WORLDS) | {"another collection": lambda *_: None}
 CASES = [
     *rows("matching-heads-exist", worlds(planted.plant_matching_heads, *EXISTS), EXISTS),
     *rows("matching-saturates", worlds(planted.plant_curves, *ALL), ALL),
@@ -144,10 +146,12 @@ CASES = [
         worlds(planted.plant_hybrid, *BOTH) | {"no grades": ungraded(planted.plant_hybrid)},
         BOTH | {"no grades": NA},
     ),
+    *rows("blind-to-negation", BLIND_PLANTS, BLIND),
+    *rows("blind-to-order", BLIND_PLANTS, BLIND),
 ]
 
 
-EXPERIMENTS_WITH_A_TABLE_OF_THEIR_OWN = ("written", "blindness")  # test_readings.py
+EXPERIMENTS_WITH_A_TABLE_OF_THEIR_OWN = ("written",)  # test_readings.py
 
 
 def test_every_claim_is_there_in_both_directions():

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 
 from semanticbm.collection import load_collection
 from semanticbm.compiled import compile_bm25
@@ -117,3 +118,27 @@ def test_moving_a_signal_to_its_mean_moves_the_score_as_read(compiled):
     assert moved.correlation() > 0.9
     still = causes.mean_signals(model, collection.queries[query], texts, row.weights, row.signals, np.zeros_like(step))
     assert np.abs(still.actual).max() < 1e-4
+
+
+def test_mean_signals_are_what_a_hook_on_the_last_layer_gives(tiny):
+    """The last layer alone sees a copy for each piece; the plain way is a whole run for each piece, with PyTorch's hook."""
+    query, documents = "deep blue sea", ["the sea is deep and blue", "a river", "the wide blue sea of the north"]
+    rng = np.random.default_rng(0)
+    encoding = tiny.encode([(query, document) for document in documents])
+    start, stop = encoding.query_spans[0]
+    signals, step = rng.normal(size=(3, stop - start)), rng.normal(size=tiny.d_model)
+    found = causes.mean_signals(tiny, query, documents, np.ones(stop - start), signals, step)
+    plain, changes = tiny.logits(encoding).numpy(), []
+    for piece in range(stop - start):
+        move = torch.tensor(np.outer(signals[:, piece].mean() - signals[:, piece], step), dtype=torch.float32)
+
+        def moved(module, inputs, piece=piece, move=move):
+            state = inputs[0].clone()
+            state[:, start + piece] += move
+            return (state, *inputs[1:])
+
+        handle = tiny.hf.bert.encoder.layer[-1].register_forward_pre_hook(moved)
+        changes.append(tiny.logits(encoding).numpy() - plain)
+        handle.remove()
+    assert np.abs(found.actual).max() > 1e-3
+    assert np.allclose(found.actual, causes.centred(np.array(changes)), atol=1e-5)

@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import re
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from semanticbm.bm25 import BM25
-from semanticbm.collection import Collection
+from semanticbm.collection import Collection, words
 from semanticbm.diagnostics import seeded
 from semanticbm.evaluation import pearson, spearman
 from semanticbm.path_patching import direct_effects_many
 from semanticbm.study.claims import Finding
-from semanticbm.study.experiments.samples import without_answer
+from semanticbm.study.experiments.samples import mean_or_none, without_answer
 from semanticbm.study.study import Study
 from semanticbm.written import match_direction, read_query
 
@@ -33,7 +35,10 @@ FILLER = "so"  # stands where "not" stood: as long in pieces, and it denies noth
 
 @dataclass(frozen=True)
 class Reversal:
-    """A passage, `document`, and the same with one sentence reversed, `changed`. `kind`: one of `KINDS`."""
+    """A passage, `document`, and the same with one sentence reversed, `changed`. `kind`: one of `KINDS`.
+
+    `unmatched`: the passage with a filler for the rarest word that it shares with the query, or as it is if it shares none.
+    """
 
     kind: str
     query_id: str
@@ -41,6 +46,7 @@ class Reversal:
     document: str
     changed: str
     unrelated: str
+    unmatched: str
 
 
 def reversals(collection: Collection) -> list[Reversal]:
@@ -48,7 +54,7 @@ def reversals(collection: Collection) -> list[Reversal]:
     lines = (importlib.resources.files("semanticbm") / "data" / "classroom" / "reversals.jsonl").read_text(
         encoding="utf-8"
     )
-    found = []
+    index, found = BM25(collection.documents), []
     for row in map(json.loads, filter(None, lines.splitlines())):
         document = collection.documents[row["document"]]
         if document.count(row["sentence"]) != 1:
@@ -65,6 +71,7 @@ def reversals(collection: Collection) -> list[Reversal]:
                 document,
                 changed,
                 _unrelated(collection, query, row["document"]),
+                _unmatched(index, collection.queries[query], document),
             )
         )
     return found
@@ -81,22 +88,39 @@ def _unrelated(collection: Collection, query_id: str, document_id: str) -> str:
     return collection.documents[str(seeded(0, f"{query_id} {document_id}").choice(others))]
 
 
+def _unmatched(index: BM25, query: str, document: str) -> str:
+    """The document with a filler wherever the rarest word stands that it shares with the query."""
+    shared = sorted(set(words(query)) & set(words(document)), key=lambda word: (-index.word_idf(word), word))
+    return re.sub(rf"\b{re.escape(shared[0])}\b", FILLER, document, flags=re.IGNORECASE) if shared else document
+
+
 def blindness(study: Study) -> dict:
     """Changes of the score under negation and under exchanged roles, beside the reading's prediction and BM25's."""
     if study.collection.name != "classroom":
         return without_answer("the pairs belong to the classroom collection", *KINDS)
     pairs = reversals(study.collection)
     pairs = [pair for kind in KINDS for pair in [p for p in pairs if p.kind == kind][: study.size(1000, 12)]]
-    scores = study.model.score_pairs(
-        [(pair.query, text) for pair in pairs for text in (pair.document, pair.changed, pair.unrelated)], progress=True
-    ).reshape(-1, 3)
-    changes, gaps = scores[:, 1] - scores[:, 0], scores[:, 0] - scores[:, 2]
+    texts = [(pair.query, text) for pair in pairs for text in (pair.document, *_versions(pair))]
+    scores = study.model.score_pairs(texts, progress=True).reshape(-1, 4)
+    changed, unrelated, unmatched = (scores[:, [1, 2, 3]] - scores[:, :1]).T
     predicted, bm25 = predicted_changes(study, pairs), bm25_changes(study.collection, pairs)
     kinds = {kind: np.array([pair.kind == kind for pair in pairs]) for kind in KINDS}
-    return {kind: _summary(changes[rows], gaps[rows], predicted[rows], bm25[rows]) for kind, rows in kinds.items()} | {
+    control = np.where([pair.unmatched != pair.document for pair in pairs], unmatched, np.nan)
+    tables = {kind: _table(pairs, changed, -unrelated, predicted, control, rows) for kind, rows in kinds.items()}
+    return {kind: _summary(table, bm25[kinds[kind]]) for kind, table in tables.items()} | {
         "not": path_of_not(study, [pair for pair in pairs if pair.kind == "negation"]),
-        "findings": {kind: _finding(study, pairs, changes, gaps, predicted, rows) for kind, rows in kinds.items()},
+        "findings": {kind: _finding(study, table) for kind, table in tables.items()},
     }
+
+
+def _versions(pair: Reversal) -> tuple[str, str, str]:
+    return pair.changed, pair.unrelated, pair.unmatched
+
+
+def _table(pairs: list[Reversal], changed, gap, predicted, unmatched, rows: np.ndarray) -> pd.DataFrame:
+    """One row a pair of a kind, in logits: what the reversal changes, the gap, what the reading predicts, the control."""
+    columns = {"changed": changed, "gap": gap, "predicted": predicted, "unmatched": unmatched}
+    return pd.DataFrame({"query": [pair.query_id for pair in pairs], **columns})[rows]
 
 
 def predicted_changes(study: Study, pairs: list[Reversal]) -> np.ndarray:
@@ -158,28 +182,33 @@ def path_of_not(study: Study, pairs: list[Reversal]) -> dict:
     }
 
 
-def _summary(changes: np.ndarray, gaps: np.ndarray, predicted: np.ndarray, bm25: np.ndarray) -> dict:
+def _summary(table: pd.DataFrame, bm25: np.ndarray) -> dict:
+    changed, predicted = table.changed.to_numpy(), table.predicted.to_numpy()
     return {
-        "n_pairs": len(changes),
-        "change": float(changes.mean()),
-        "absolute change": float(np.abs(changes).mean()),
-        "gap": float(gaps.mean()),
+        "n_pairs": len(table),
+        "change": float(changed.mean()),
+        "absolute change": float(np.abs(changed).mean()),
+        "gap": float(table.gap.mean()),
+        "a matched word exchanged, absolute": mean_or_none(table.unmatched.abs()),
         "predicted, absolute": float(np.abs(predicted).mean()),
-        "pearson with predicted": pearson(predicted, changes),
-        "spearman with predicted": spearman(predicted, changes),
-        "lower after the change": float((changes < 0).mean()),
+        "pearson with predicted": pearson(predicted, changed),
+        "spearman with predicted": spearman(predicted, changed),
+        "lower after the change": float((changed < 0).mean()),
         "BM25's absolute change": float(np.abs(bm25).mean()),
     }
 
 
-def _finding(study: Study, pairs, changes, gaps, predicted, rows) -> Finding:
-    """Mean over queries of |change| over the mean gap."""
-    by_query: dict[str, list[float]] = {}
-    for pair, change, chosen in zip(pairs, changes, rows, strict=True):
-        if chosen:
-            by_query.setdefault(pair.query_id, []).append(abs(change) / gaps[rows].mean())
+def _finding(study: Study, table: pd.DataFrame) -> Finding:
+    """Mean over queries of |change| over the mean gap, and the same for a matched word; none where there is no gap."""
+    mean, low, high = study.mean(table.groupby("query").gap.mean())
+    if not low > 0:
+        reason = (
+            f"the model does not score the passages above those of another topic: {mean:.2f} [{low:.2f}, {high:.2f}]"
+        )
+        return Finding(None, note=reason)
+    by_query = table[["changed", "unmatched"]].abs().groupby(table["query"]).mean() / table.gap.mean()
     note = (
-        f"the score falls in {(changes[rows] < 0).mean():.0%} of pairs; the reading predicts changes with r = "
-        f"{pearson(predicted[rows], changes[rows]):.2f}"
+        f"the score falls in {(table.changed < 0).mean():.0%} of pairs; the reading predicts changes with r = "
+        f"{pearson(table.predicted, table.changed):.2f}; the control is from {by_query.unmatched.count()} queries"
     )
-    return study.finding([np.mean(values) for values in by_query.values()], None, note)
+    return study.finding(by_query.changed, mean_or_none(by_query.unmatched), note)

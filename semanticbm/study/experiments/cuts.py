@@ -30,7 +30,7 @@ def blocking(study: Study) -> dict:
     """Forbid [CLS], the query, or the document to look at the other side in all layers; what it does to the ranking."""
     if not study.collection.graded:
         return without_answer(NO_GRADES, "cls_document")
-    ranked = judged_pairs(study, study.halves[1])
+    ranked = judged_pairs(study, study.halves[1][: study.size(30, 12)])
     full = ranked.ndcg(study.model.score_pairs(ranked.texts))
     blocked = {
         f"{rows} cannot see {columns}": ranked.ndcg(
@@ -126,7 +126,7 @@ def _draws(study: Study, circuit: Circuit, heads: list[Head]) -> list[list[Head]
     """As many other heads, layer by layer, none of them found and none of them a reader; [] if there are too few."""
     banned = [*circuit.readers, *circuit.middle]
     try:
-        return other_draws(heads, study.model.head_shape, study.size(5, 2), study.seed, banned)
+        return other_draws(heads, study.model.head_shape, study.size(3, 2), study.seed, banned)
     except UserError:
         return []
 
