@@ -3,6 +3,8 @@
 Replace each `raise NotImplementedError` by your code, then run `semanticbm check`. No exercise needs another one.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import torch
 

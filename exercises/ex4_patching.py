@@ -16,6 +16,8 @@ then append to it. `inputs` is {"input_ids", "attention_mask", "token_type_ids"}
 Head h owns the columns h * d_head to (h + 1) * d_head of z, with d_head = z.shape[-1] // n_heads.
 """
 
+from __future__ import annotations
+
 import nnsight
 import numpy as np
 import torch

@@ -14,8 +14,12 @@ them in another order; `semanticbm.ladder` therefore loads BERT models only.
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-from transformers import BertForSequenceClassification
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:  # seconds to import, and no name here is used but in annotations
+    from transformers import BertForSequenceClassification
 
 
 def layers(model):
@@ -35,7 +39,7 @@ def z_projection(layer):
     cutting its output into n_heads slices does not give heads (a common mistake). Chapter 2.
     """
     attention = layer.attention
-    return attention.output.dense if isinstance(layer, nn.Module) else attention.E_output.dense
+    return attention.output.dense if isinstance(layer, torch.nn.Module) else attention.E_output.dense
 
 
 def projection(layer, into: str):
@@ -45,7 +49,7 @@ def projection(layer, into: str):
 
 def mlp_projection(layer):
     """The second linear map of the MLP; its output is what the MLP adds to the residual stream (chapter 2)."""
-    return layer.output.dense if isinstance(layer, nn.Module) else layer.E_output.dense
+    return layer.output.dense if isinstance(layer, torch.nn.Module) else layer.E_output.dense
 
 
 def mlp_input(layer):
@@ -78,7 +82,7 @@ def embeddings(model):
     return model.bert.embeddings
 
 
-def after_heads(layer: nn.Module, z: Tensor, residual: Tensor) -> Tensor:
+def after_heads(layer: torch.nn.Module, z: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
     """The rest of a layer once the heads have spoken: W_O, LayerNorm, MLP, LayerNorm.
 
     z: float [..., head * d_head], residual: float [..., d_model]. No position looks at another one here, so the leading
@@ -88,7 +92,7 @@ def after_heads(layer: nn.Module, z: Tensor, residual: Tensor) -> Tensor:
     return layer.output(layer.intermediate(attended), attended)
 
 
-def score_from_cls(hf: BertForSequenceClassification, cls: Tensor) -> Tensor:
+def score_from_cls(hf: BertForSequenceClassification, cls: torch.Tensor) -> torch.Tensor:
     """Pooler and classifier on the last layer's [CLS] vectors: float [..., d_model] -> float [...] (chapter 2)."""
     pooled = hf.bert.pooler.activation(hf.bert.pooler.dense(cls))
     return hf.classifier(pooled)[..., 0]

@@ -15,6 +15,7 @@ is the function's own business. An iterator of texts, pairs or heads is read int
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import functools
 import importlib.abc
@@ -69,7 +70,12 @@ def check(value, hint, name: str = "") -> None:
     elif isinstance(origin, type) and issubclass(origin, abc.Iterable):
         _check_list(value, origin, inside)
     elif isinstance(hint, type) and hint is not typing.Any:
-        demand(isinstance(value, hint) or type(value).__name__ == hint.__name__, value, _in_words(hint))
+        demand(isinstance(value, hint) or _is_called(hint.__name__, value), value, _in_words(hint))
+
+
+def _is_called(name: str, value) -> bool:
+    """Whether a class of the value has this name: one that a reload made anew, or one that was never imported here."""
+    return any(kind.__name__ == name for kind in type(value).__mro__)
 
 
 def _in_words(hint) -> str:
@@ -153,7 +159,7 @@ def checked(function: abc.Callable) -> abc.Callable:
 
     @functools.cache
     def hints() -> dict:
-        return typing.get_type_hints(function)
+        return typing.get_type_hints(function, localns=_stand_ins(function))
 
     def fitting(name: str, value):
         hint = hints().get(name, typing.Any)
@@ -179,6 +185,17 @@ def checked(function: abc.Callable) -> abc.Callable:
     return call
 
 
+def _stand_ins(function: abc.Callable) -> dict[str, type]:
+    """An empty class for each name in the annotations that only type checkers import (`if TYPE_CHECKING`)."""
+    texts = [text for text in function.__annotations__.values() if isinstance(text, str)]
+    names = {name for text in texts for name in compile(text, "<annotation>", "eval").co_names}
+    return {
+        name: type(name, (), {})
+        for name in names
+        if name not in inspect.unwrap(function).__globals__ and not hasattr(builtins, name)
+    }
+
+
 def _rules(function: abc.Callable, name: str, hint) -> list[abc.Callable]:
     """The rules beyond the type for this parameter: the function's own, or that for its name."""
     untyped = UNTYPED.get(name) if hint is typing.Any else None
@@ -202,11 +219,12 @@ def _as_user_error(function: abc.Callable, name: str) -> abc.Iterator[None]:
 def check_module(module: types.ModuleType) -> None:
     """Check the arguments of every public function, constructor and method that this module defines."""
     for name, found in list(vars(module).items()):
-        if name.startswith("_") or getattr(found, "__module__", None) != module.__name__:
+        is_code = inspect.isfunction(found) or inspect.isclass(found)
+        if name.startswith("_") or not is_code or found.__module__ != module.__name__:
             continue
         if inspect.isfunction(found):
             setattr(module, name, checked(found))
-        elif inspect.isclass(found) and not issubclass(found, BaseException):
+        elif not issubclass(found, BaseException):
             _check_class(found)
 
 

@@ -16,6 +16,7 @@ import torch
 from builders import BASELINE, CAT_MAT, PERTURBED, ROOT, random_bert
 
 from semanticbm.attention import attention_patterns
+from semanticbm.bert import score_from_cls
 from semanticbm.bm25 import BM25, lucene_idf
 from semanticbm.collection import load_collection
 from semanticbm.cross_encoder import CrossEncoder
@@ -303,3 +304,12 @@ def test_items_of_an_iterator_are_checked_and_all_used():
     np.testing.assert_array_equal(model.score_pairs(iter(pairs)), model.score_pairs(pairs))
     with pytest.raises(UserError, match=r"pairs\[0\]"):
         model.score_pairs(iter([None]))
+
+
+def test_a_name_that_only_type_checkers_import_is_checked_by_its_name():
+    hf = good()["model"].hf
+    assert score_from_cls(hf, torch.zeros(hf.config.hidden_size)).shape == ()
+    with pytest.raises(UserError, match="score_from_cls: hf is a BertModel, not of type BertForSequenceClassification"):
+        score_from_cls(hf.bert, torch.zeros(hf.config.hidden_size))
+    with pytest.raises(UserError, match="score_from_cls: cls is 'text', not of type Tensor"):
+        score_from_cls(hf, "text")

@@ -2,8 +2,8 @@
 
 Questions: {"open": file} imports a file; {"call": function, "args", "kwargs"} calls a function of the opened file;
 {"arguments": True} asks how the arguments of the last call look now. Each carries a number that the answer repeats.
-Before the student's code runs, {"began": True} is sent: until then the time goes to libraries, which are slow to import
-on a busy machine, and is not the student's.
+Before the student's code runs, {"began": True} is sent: until then the time goes to libraries (`libraries`), which are slow
+to import on a busy machine, and is not the student's.
 """
 
 from __future__ import annotations
@@ -13,24 +13,11 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 
 from semanticbm.grading.child.calls import Broken, CappedOutput, call, load_file
+from semanticbm.grading.child.libraries import LateFinder, import_libraries, load_used
 from semanticbm.grading.child.protocol import receive, send
-
-LIBRARIES = (
-    "numpy",
-    "torch",
-    "transformers",
-    "nnsight",
-    "semanticbm.bert",
-    "scipy",
-    "scipy.stats",
-    "sklearn",
-    "pandas",
-)
-MAX_SOURCE = 1_000_000  # bytes of a file that are searched for the names of libraries
 
 
 def limit_resources(memory: int, file_size: int) -> None:
@@ -40,16 +27,6 @@ def limit_resources(memory: int, file_size: int) -> None:
 
         for name, most in (("CORE", 0), ("FSIZE", file_size), ("NOFILE", 256), ("DATA", memory)):
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
-
-
-def import_libraries(path: Path) -> None:
-    """Import the libraries that a file names, ahead of its own imports."""
-    with suppress(OSError):
-        text = path.read_bytes()[:MAX_SOURCE].decode("utf-8", "replace")
-        for name in LIBRARIES:
-            if f"import {name}" in text or f"from {name}" in text:
-                with suppress(ImportError):
-                    import_module(name)
 
 
 class Answering:
@@ -66,6 +43,7 @@ class Answering:
         if "arguments" in question:
             return {"arguments": self.args}
         self.args = question["args"]
+        load_used(self.module, question["call"])
         self.began()
         function = getattr(self.module, question["call"], None)
         if not callable(function):
@@ -112,6 +90,7 @@ def main() -> None:
     limit_resources(settings["memory"], settings["file_size"])
     output = CappedOutput(settings["output"])
     sys.stdout = sys.stderr = output
+    sys.meta_path.insert(0, LateFinder())
     answering = Answering(Path(settings["folder"]), settings["seconds"], lambda: send(answers, {"began": True}))
     send(answers, {"ready": True})
     while True:
