@@ -27,6 +27,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification
 from transformers.utils import logging as transformers_logging
@@ -135,6 +136,7 @@ def read_classifier(folder: Path, name: str) -> BertForSequenceClassification:
     if not (folder / "model.safetensors").is_file():
         raise UserError(f"{folder} has no model.safetensors: only safetensors weights are loaded.")
     config = read_config(folder, name)
+    check_sizes(folder / "model.safetensors", config, name)
     try:
         with quiet_loading():
             hf, report = BertForSequenceClassification.from_pretrained(
@@ -152,6 +154,24 @@ def read_classifier(folder: Path, name: str) -> BertForSequenceClassification:
     if broken:
         raise UserError(f"{name}: the weight {broken} has entries that are not numbers: fetch the model again.")
     return hf
+
+
+def check_sizes(path: Path, config, name: str) -> None:
+    """`UserError` if no weight of the file has a size that config.json promises: found before such a network is built."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118  (it is no dict)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{name}: the weights cannot be read ({_first_line(error)}): fetch them again.") from None
+    sizes = {size for shape in shapes for size in shape}
+    for size in SIZES:
+        value = getattr(config, size)
+        there = {"num_hidden_layers": value <= len(shapes), "num_attention_heads": True}.get(size, value in sizes)
+        if not there:
+            raise UserError(
+                f"{name}: the weights do not fit config.json: it has {size} = {value}, and {path.name} has no such "
+                "weights. Is it a trained cross-encoder?"
+            )
 
 
 def check_report(report: dict, name: str) -> None:

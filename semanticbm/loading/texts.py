@@ -120,17 +120,34 @@ def read_synonyms(path: Path) -> dict[str, list[str]]:
 
 
 def read_judgements(path: Path) -> Judgements:
-    """{query id: {document id: grade}} from a tab-separated file with or without a header line; cells may be quoted."""
+    """{query id: {document id: grade}} from BEIR's file (three cells between tabs, with a header line or without) or TREC's.
+
+    Cells may be quoted. TREC's lines are query, a number that nobody uses, document, grade, between white space.
+    """
     found: Judgements = {}
     for place, (number, line) in enumerate(lines(path)):
-        cells = [cell.strip() for cell in next(csv.reader([line], delimiter="\t"))]
-        grade = _grade(cells[2]) if len(cells) == 3 else None
-        if grade is None and place == 0:
+        query, document, cell = _judgement(line) or ("", "", "")
+        grade = _grade(cell)
+        if grade is None and query and place == 0:
             continue  # the header line of BEIR
-        if grade is None or not (cells[0] and cells[1]):
-            raise UserError(f"{path}, line {number}: expected query id, document id, whole grade, tab-separated.")
-        found.setdefault(cells[0], {})[cells[1]] = grade
+        if grade is None or not (query and document):
+            raise UserError(
+                f"{path}, line {number}: expected query id, document id, whole grade, tab-separated, or TREC's four columns."
+            )
+        if found.setdefault(query, {}).setdefault(document, grade) != grade:
+            raise UserError(
+                f"{path}, line {number}: query {query!r} and document {document!r} have two different grades."
+            )
     return found
+
+
+def _judgement(line: str) -> tuple[str, str, str] | None:
+    """Query, document and grade of a line, as text; None for another number of cells."""
+    cells = [cell.strip() for cell in next(csv.reader([line], delimiter="\t"))]
+    if len(cells) == 3:
+        return tuple(cells)
+    trec = line.split()
+    return (trec[0], trec[2], trec[3]) if len(trec) == 4 else None
 
 
 def _grade(cell: str) -> int | None:
@@ -164,13 +181,17 @@ def texts_of_rows(name: str, rows: Iterable[tuple[str, str]]) -> TextFile:
 def judgements_between(
     judgements: Judgements, queries: Iterable[str], documents: Iterable[str]
 ) -> tuple[Judgements, Counter]:
-    """The judgements whose query and document are there, and how many were left out, by reason."""
+    """The judgements whose query and document are there, and how many were left out, by reason.
+
+    Some collections have grades below 0, for junk: they count as 0, not relevant.
+    """
     queries, documents, kept, left_out = set(queries), set(documents), {}, Counter()
     for query, grades in judgements.items():
         if query not in queries:
             left_out["judgements of missing queries"] += len(grades)
             continue
-        there = {document: grade for document, grade in grades.items() if document in documents}
+        there = {document: max(grade, 0) for document, grade in grades.items() if document in documents}
+        left_out["grades below 0, which count as 0"] += sum(grades[document] < 0 for document in there)
         left_out["judgements of missing documents"] += len(grades) - len(there)
         if there:
             kept[query] = there

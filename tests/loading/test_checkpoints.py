@@ -71,6 +71,14 @@ def test_prefixed_keys_are_refused(folder, prefix):
     refused(folder, "missing")
 
 
+@pytest.mark.parametrize(
+    "size", ["num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size", "max_position_embeddings"]
+)
+def test_sizes_that_no_weight_has_are_refused_before_a_network_of_that_size_is_built(folder, size):
+    change_config(folder, **{size: 12 * 10**9})
+    refused(folder, f"{size} = 12000000000")
+
+
 @pytest.mark.parametrize(("layers", "word"), [(1, "unexpected"), (3, "missing")])
 def test_another_number_of_layers_is_refused(folder, layers, word):
     change_config(folder, num_hidden_layers=layers)

@@ -120,6 +120,32 @@ def test_a_bad_judgement_names_its_line(tmp_path, line):
         read_judgements(path)
 
 
+@pytest.mark.parametrize("header", [[], ["query-id\tcorpus-id\tscore"]])
+def test_judgements_in_trecs_four_columns_are_read(tmp_path, header):
+    folder = folder_of(tmp_path, qrels=[*header, "q1 0 a 1", "q2\tQ0\tb\t2"])
+    collection, notes = load_with_notes(folder)
+    assert not notes and collection.judgements == {"q1": {"a": 1}, "q2": {"b": 2}}
+
+
+def test_two_columns_are_no_header(tmp_path):
+    path = folder_of(tmp_path, qrels=["query-id corpus-id", *QRELS[1:]]) / "qrels" / "test.tsv"
+    with pytest.raises(UserError, match="line 1"):
+        read_judgements(path)
+
+
+def test_two_grades_of_one_pair_name_line_and_ids_and_the_same_grade_twice_is_one(tmp_path):
+    folder = folder_of(tmp_path, qrels=[*QRELS, "q1\ta\t1"])
+    assert load_with_notes(folder)[0].judgements["q1"] == {"a": 1}
+    (folder / "qrels" / "test.tsv").write_text("\n".join([*QRELS, "q1\ta\t2"]))
+    with pytest.raises(UserError, match="line 4: query 'q1' and document 'a'"):
+        load_collection(str(folder))
+
+
+def test_grades_below_0_count_as_0_and_are_counted(tmp_path):
+    collection, notes = load_with_notes(folder_of(tmp_path, qrels=[*QRELS, "q1\tb\t-2"]))
+    assert collection.judgements["q1"] == {"a": 1, "b": 0} and "1 grades below 0" in notes[0]
+
+
 def test_damaged_synonyms_are_one_line(tmp_path):
     folder = folder_of(tmp_path)
     for line in ('{"words": "a"}', '{"word": "a", "synonyms": "b"}', '{"word": 1, "synonyms": []}', "{"):
