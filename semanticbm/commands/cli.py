@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -49,6 +50,11 @@ def score(
     from semanticbm.ladder import load
 
     check_pairs((query, document) for document in documents)
+    for document in filter(os.path.isfile, documents):
+        print(
+            f"semanticbm: warning: {document} is a file; what is scored is its name, not what is in it.",
+            file=sys.stderr,
+        )
     scores = load(model, device).score(query, documents)
     if as_json:
         print(

@@ -128,7 +128,21 @@ def read_config(folder: Path, name: str):
         raise UserError(
             f"{name}: {config.hidden_size} numbers cannot be shared out to {config.num_attention_heads} heads."
         )
+    check_kind(config, name)
     return config
+
+
+def check_kind(config, name: str) -> None:
+    """`UserError` for a BERT that is no cross-encoder of two texts, though its weights have the usual names and shapes."""
+    if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
+        raise UserError(f"{name} is a decoder: a cross-encoder, in which every token sees every other, is needed.")
+    if config.type_vocab_size < 2:
+        raise UserError(
+            f"{name} cannot tell two texts apart (type_vocab_size = {config.type_vocab_size}): 2 are needed."
+        )
+    positions = getattr(config, "position_embedding_type", None) or "absolute"
+    if positions != "absolute":
+        raise UserError(f"{name} has {positions} positions: only absolute ones are read.")
 
 
 def read_classifier(folder: Path, name: str) -> BertForSequenceClassification:

@@ -74,6 +74,14 @@ def test_truncation_is_reported_but_scored(capsys):
     assert "over 512 tokens" in error and error.count("\n") == 1
 
 
+def test_the_name_of_a_file_is_scored_with_a_warning(capsys, tmp_path):
+    path = tmp_path / "bogs.txt"
+    path.write_text("Peat bogs store carbon.")
+    code, out, error = call(capsys, "score", "peat bogs", str(path), "Peat bogs.")
+    assert code == 0 and out.count("\t") == 2
+    assert error.count("\n") == 1 and "bogs.txt is a file; what is scored is its name" in error
+
+
 def test_a_damaged_adapter(capsys, tmp_path):
     for file in classroom_folder().iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

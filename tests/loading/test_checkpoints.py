@@ -79,6 +79,21 @@ def test_sizes_that_no_weight_has_are_refused_before_a_network_of_that_size_is_b
     refused(folder, f"{size} = 12000000000")
 
 
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"is_decoder": True}, "decoder"),
+        ({"add_cross_attention": True}, "decoder"),
+        ({"type_vocab_size": 1}, "type_vocab_size = 1"),
+        ({"position_embedding_type": "relative_key"}, "relative_key positions"),
+    ],
+)
+def test_a_bert_that_is_no_cross_encoder_is_refused(folder, values, word):
+    """Its weights fit, and its scores would be wrong without a word."""
+    change_config(folder, **values)
+    refused(folder, word)
+
+
 @pytest.mark.parametrize(("layers", "word"), [(1, "unexpected"), (3, "missing")])
 def test_another_number_of_layers_is_refused(folder, layers, word):
     change_config(folder, num_hidden_layers=layers)
