@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+from sklearn.linear_model import Ridge
 
 from semanticbm.collection import Collection, load_collection, words
 from semanticbm.diagnostics import Diagnostics
@@ -345,8 +346,8 @@ def only_cosine(every, g, tf, cosine) -> np.ndarray:
 
 
 def plant_semantic_bm(monkeypatch, study: Study, of_score) -> None:
-    study.quick = True  # fewer draws, and one strength of the penalty: each draw is a cross-validated fit
-    monkeypatch.setattr("semanticbm.semantic_bm.ALPHAS", (1.0, 10.0))
+    study.quick = True  # fewer draws, and one strength of the penalty: the search for it would be most of the work
+    monkeypatch.setattr("semanticbm.semantic_bm.RidgeCV", lambda alphas, cv: Ridge(alpha=1.0))
     features, cosine = features_of(study, of_score)
     monkeypatch.setattr(linear_model, "widest_idf", lambda study: ("planted", {}))
     monkeypatch.setattr(linear_model, "judged_run", lambda *arguments: {})

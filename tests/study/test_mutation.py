@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from study import mutation, planted, test_arithmetic
 from study.test_claims import ABOVE, BAD, BELOW, EXISTS, GOOD, TWO
-from study.test_planted_truth import CASES, RULES
+from study.test_planted_truth import CASES, RULES, as_planted
 
 from semanticbm.study import claims
 from semanticbm.study.claims import Finding, nothing_found
 from semanticbm.study.experiments import EXPERIMENTS
 
-SAMPLE = 40
+SAMPLE = 20
 VERDICTS = [
     ({"k": GOOD}, ABOVE, "reproduced"),
     ({"k": BAD}, ABOVE, "not reproduced"),
@@ -79,35 +79,16 @@ def wrong_experiments(module, tmp_path) -> bool:
     return False
 
 
-PLANTED_SIZES = {  # measured and control of the planted worlds
-    "matching-saturates": (0.28, 0.0),
-    "matching-length": (0.2, 0.0),
-    "matching-semantic": (0.3, 0.0),
-    "effective-k1-b": (1.0, None),
-    "tfc1-direct-effect": (0.3, 0.001),
-    "scoring-heads-late": (None, 1 / 3),
-    "contextual-heads": (0.4, 0.02),
-    "u0-idf-correlation": (0.7, 0.3),
-    "u0-edit-monotone": (0.3, 0.02),
-    "circuit-sufficient": (1.0, -1.0),
-    "cls-needs-no-document": (0.0, None),
-    "circuit-necessary": (None, 0.0),
-    "hybrid-helps-first-stage": (1 / 3, 0.0),
-}
-
-
-def as_planted(claim: str, findings: dict[str, Finding]) -> bool:
-    """True if the finding has the planted size, control included."""
-    finding, sizes = findings[RULES[claim]["key"]], PLANTED_SIZES.get(claim, (None, None))
-    pairs = zip((finding.measured, finding.control), sizes, strict=True)
-    return all(size is None or np.isclose(value, size, atol=0.008) for value, size in pairs)
-
-
 MUTANTS = mutation.every_mutant()
 
 
-def test_the_tables_pass_without_a_mutant(tmp_path):
+def test_the_verdicts_pass_without_a_mutant():
     assert not wrong_verdicts()
+
+
+@pytest.mark.long
+def test_the_tables_pass_without_a_mutant(tmp_path):
+    """`make test` asks the same of the cases one by one, in test_planted_truth.py and test_arithmetic.py."""
     for module in mutation.TARGETS:
         if module != claims.__name__:
             assert not wrong_experiments(importlib.import_module(module), tmp_path), module

@@ -10,7 +10,7 @@ import torch
 from semanticbm.bm25 import BM25
 from semanticbm.collection import Collection, load_collection, words
 from semanticbm.errors import UserError
-from semanticbm.study import checks, reproduce
+from semanticbm.study import checks, provenance, reproduce
 from semanticbm.study.claims import Finding, claims_of, rules, rules_version
 from semanticbm.study.collections import load_study_collection
 from semanticbm.study.experiments import EXPERIMENTS, samples
@@ -22,10 +22,17 @@ from semanticbm.study.study import Study
 KEYS = {"model", "collection", "environment", "seed", "heads", "claims"}
 
 
+@pytest.fixture(scope="session")
+def hash_of_the_code() -> str:
+    """Computed once: reading the whole library takes longer than the rest of a small run."""
+    return code_hash()
+
+
 @pytest.fixture
-def small(monkeypatch, tiny):
+def small(monkeypatch, tiny, hash_of_the_code):
     """A reproduction with experiments that cost nothing; `calls` counts how often each ran."""
     calls = []
+    monkeypatch.setattr(provenance, "code_hash", lambda: hash_of_the_code)
 
     def heads(study):
         calls.append("matching_heads")
@@ -127,8 +134,11 @@ def test_a_single_foreign_part_is_refused(small, tmp_path):
 
 def test_code_and_packages_belong_to_the_fingerprint(small, tmp_path, monkeypatch):
     run(tmp_path)
-    monkeypatch.setattr("semanticbm.study.provenance.version", lambda name: "0.0")
-    with pytest.raises(UserError, match="another packages"):
+    monkeypatch.setattr(provenance, "code_hash", lambda: "other")
+    with pytest.raises(UserError, match="another code"):
+        run(tmp_path)
+    monkeypatch.setattr(provenance, "version", lambda name: "0.0")
+    with pytest.raises(UserError, match="another .*packages"):
         run(tmp_path)
     monkeypatch.undo()
 
