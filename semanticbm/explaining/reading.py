@@ -23,21 +23,19 @@ import string
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import nnsight
 import numpy as np
 import torch
-from torch import Tensor
 
-from semanticbm.bert import embeddings, layers, projection, self_attention, z_projection
 from semanticbm.collection import words
 from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, progress_bar
 from semanticbm.diagnostics import Settings
 from semanticbm.errors import UserError
+from semanticbm.explaining.forward import run
 from semanticbm.heads import Head
 from semanticbm.patching import to_numpy
 
 LENGTHS = tuple(round(8 * 2 ** (step / 2)) for step in range(12))  # pieces: 8, 11, 16, 23 ... 362
-BATCH = 16  # pairs that run together
+BATCH = 8  # pairs that run together
 CHUNK = 64  # pairs whose readings are held together
 
 
@@ -100,20 +98,12 @@ def read_fillers(model: CrossEncoder, pairs: Iterable[Pair], heads: Sequence[Hea
 
 @torch.enable_grad()
 def _read_slopes(model: CrossEncoder, encoding: Encoding, heads: Sequence[Head]) -> list[QueryReading]:
-    with model.traced.trace(**encoding.inputs):
-        embeddings(model.traced).output.requires_grad_(True)
-        z = nnsight.save([])
-        for number, block in enumerate(layers(model.traced)):
-            if number == model.n_layers - 1:
-                state = block.input.save()
-                cls = self_attention(block).output[1][:, :, 0].mean(dim=1).save()
-            else:
-                z.append(z_projection(block).input)
-        scores = model.traced.output.logits[:, 0].save()
-    *by_layer, slope = torch.autograd.grad(scores.sum(), [*z, state])
-    by_head = [of_layer.unflatten(-1, (model.n_heads, -1)) for of_layer in by_layer]
+    found, below = run(model, encoding), sorted({layer for layer, _ in heads})
+    *by_layer, slope = torch.autograd.grad(found.scores.sum(), [*(found.z[layer] for layer in below), found.state])
+    by_head = {layer: z.unflatten(-1, (model.n_heads, -1)) for layer, z in zip(below, by_layer, strict=True)}
     chosen = torch.stack([by_head[layer][:, :, head] for layer, head in heads], 1)
-    arrays = [to_numpy(value) for value in (scores, state, slope, chosen, cls)]
+    cls = found.looks(model.n_layers - 1, list(range(model.n_heads)))[:, :, 0].mean(dim=1)
+    arrays = [to_numpy(value) for value in (found.scores, found.state, slope, chosen, cls)]
     spans = [slice(*span) for span in encoding.query_spans]
     return [_cut_query(span, *(array[row] for array in arrays)) for row, span in enumerate(spans)]
 
@@ -125,19 +115,11 @@ def _cut_query(query: slice, score, state, slope, head_slopes, cls) -> QueryRead
 
 @torch.no_grad()
 def _read_batch(model: CrossEncoder, encoding: Encoding, heads: Sequence[Head]) -> list[PairReading]:
-    output = model.hf(**encoding.inputs, output_attentions=True, output_hidden_states=True)
-    patterns = torch.stack([output.attentions[layer][:, head] for layer, head in heads], 1)
-    values = torch.stack([_values(model, output.hidden_states[layer], layer)[:, :, head] for layer, head in heads], 1)
-    state = output.hidden_states[model.n_layers - 1]
-    return [
-        _cut(model, encoding, row, *map(to_numpy, (output.logits[row, 0], state[row], patterns[row], values[row])))
-        for row in range(len(encoding))
-    ]
-
-
-def _values(model: CrossEncoder, hidden: Tensor, layer: int) -> Tensor:
-    """Values of all heads of a layer: float [batch, position, head, d_head]."""
-    return projection(layers(model.hf)[layer], "v")(hidden).unflatten(-1, (model.n_heads, -1))
+    found, pieces = run(model, encoding), slice(max(stop for _, stop in encoding.query_spans))
+    patterns = torch.cat([found.looks(layer, [head], pieces) for layer, head in heads], 1)
+    values = torch.stack([found.v[layer][:, head] for layer, head in heads], 1)
+    arrays = [to_numpy(value) for value in (found.scores, found.state, patterns, values)]
+    return [_cut(model, encoding, row, *(array[row] for array in arrays)) for row in range(len(encoding))]
 
 
 def _cut(model: CrossEncoder, encoding: Encoding, row: int, score, state, pattern, values) -> PairReading:

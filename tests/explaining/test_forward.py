@@ -1,0 +1,91 @@
+"""The forward pass written out gives what Hugging Face's pass and an nnsight trace with its gradient give."""
+
+import nnsight
+import numpy as np
+import pytest
+import torch
+from builders import random_bert
+
+from semanticbm.bert import embeddings, layers, projection, self_attention, z_projection
+from semanticbm.errors import UserError
+from semanticbm.explaining.explanation import explain
+from semanticbm.explaining.forward import run
+from semanticbm.explaining.reading import read_fillers, read_pairs
+
+PAIRS = [
+    ("river bank", "The bank of the river was steep."),
+    ("deep water in the river", "Water runs."),
+    ("bank", "A bank lends money to people who can prove that they need none, and takes it back when it rains."),
+]
+HEADS = [(0, 1), (0, 3), (1, 0)]
+
+
+@torch.no_grad()
+def plain_pair(model, pair):
+    """(score, state, pattern, values) of one pair alone, from Hugging Face's own outputs."""
+    encoding = model.encode([pair])
+    query, document = slice(*encoding.query_spans[0]), slice(*encoding.document_spans[0])
+    found = model.hf(**encoding.inputs, output_attentions=True, output_hidden_states=True)
+    states = found.hidden_states
+    values = [projection(layer, "v")(state)[0] for layer, state in zip(layers(model.hf), states[:-1], strict=True)]
+    by_head = [of_layer.unflatten(-1, (model.n_heads, -1)) for of_layer in values]
+    pattern = torch.stack([found.attentions[layer][0, head, query, document] for layer, head in HEADS])
+    return found.logits[0, 0], states[-2][0, query], pattern, torch.stack([by_head[a][document, b] for a, b in HEADS])
+
+
+@torch.enable_grad()
+def plain_slopes(model, pair):
+    """(score, state, slope, head slopes, weights) of one pair alone, from a trace and its gradient."""
+    encoding = model.encode([pair])
+    query = slice(*encoding.query_spans[0])
+    with model.traced.trace(**encoding.inputs):
+        embeddings(model.traced).output.requires_grad_(True)
+        z = nnsight.save([])
+        for number, block in enumerate(layers(model.traced)):
+            if number == model.n_layers - 1:
+                state = block.input.save()
+                cls = self_attention(block).output[1][0, :, 0, query].mean(dim=0).save()
+            else:
+                z.append(z_projection(block).input)
+        score = model.traced.output.logits[0, 0].save()
+    *by_layer, slope = torch.autograd.grad(score, [*z, state])
+    by_head = [of_layer[0, query].unflatten(-1, (model.n_heads, -1)) for of_layer in by_layer]
+    chosen = torch.stack([by_head[layer][:, head] for layer, head in HEADS])
+    return score, state[0, query], slope[0, query], chosen, cls / cls.sum()
+
+
+def assert_same(found, wanted, names, tolerance):
+    for name, value in zip(names, wanted, strict=True):
+        expected = value.detach().numpy()
+        np.testing.assert_allclose(getattr(found, name), expected, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize(("fixture", "tolerance"), [("model", 1e-10), ("classroom_model", 1e-4)])
+def test_a_padded_batch_reads_what_each_pair_reads_alone(request, fixture, tolerance):
+    model = request.getfixturevalue(fixture)
+    for pair, found in zip(PAIRS, read_pairs(model, PAIRS, HEADS), strict=True):
+        assert_same(found, plain_pair(model, pair), ("score", "state", "pattern", "values"), tolerance)
+        assert found.pieces == model.tokenizer.tokenize(pair[1])
+
+
+@pytest.mark.parametrize(("fixture", "tolerance"), [("model", 1e-10), ("classroom_model", 1e-4)])
+def test_slopes_are_those_of_a_trace(request, fixture, tolerance):
+    model = request.getfixturevalue(fixture)
+    found, names = read_fillers(model, PAIRS, HEADS), ("score", "state", "slope", "head_slopes", "weights")
+    for pair in PAIRS:
+        assert_same(found[pair], plain_slopes(model, pair), names, tolerance)
+
+
+@torch.no_grad()
+def test_attention_sums_to_one_over_what_is_no_padding(model):
+    encoding = model.encode(PAIRS)
+    looks = run(model, encoding).looks(1, [0, 2], slice(3))
+    assert looks.shape == (len(PAIRS), 2, 3, encoding.input_ids.shape[1])
+    np.testing.assert_allclose(looks.sum(-1), 1, atol=1e-12)
+    assert (looks * ~encoding.attention_mask.bool()[:, None, None]).abs().max() == 0
+
+
+def test_a_model_of_one_layer_is_refused_in_one_line(tokenizer):
+    one = random_bert(tokenizer, 1, 2, d_head=4, d_mlp=8, name="one")
+    with pytest.raises(UserError, match="two layers"):
+        explain(one, *PAIRS[0])
