@@ -9,7 +9,8 @@ stand BM25's numbers, the same read from the heads (soft tf: the matching score,
 U0), and what happens when the term is cut (`semanticbm.explaining.causal`).
 
 **Unexplained** is the rest, in logits, and where it stands among pairs of a collection. If it is among the largest
-(`DOUBT`), or larger than all that was explained, the explanation says first that it should not be trusted.
+(`DOUBT`), or larger than all that was explained and than for half of the pairs (`USUAL`), the explanation says first that it
+should not be trusted. Where the terms explain little and little is left, there was no match: that is an explanation.
 
 On the compiled model the reading is exact: each share is IDF times TF factor, and nothing is left.
 
@@ -48,6 +49,7 @@ from semanticbm.loading.texts import without_surrogates
 from semanticbm.study.causes import query_words
 
 DOUBT = 90.0  # percentile of the unexplained part from which an explanation should not be trusted
+USUAL = 50.0  # percentile below which the unexplained part is no reason to doubt, however little was explained
 CLEAR = 0.01  # logits: less than this is no reason to doubt
 MOST_TOKENS = 8
 
@@ -256,7 +258,7 @@ def reason_for_doubt(unexplained: float, explained: float, percentile: float | N
             f"Do not trust this explanation: {unexplained:+.2f} logits stay unexplained, more than for {percentile:.0f} % "
             "of the pairs of the collection."
         )
-    if abs(unexplained) > abs(explained):
+    if abs(unexplained) > abs(explained) and (percentile is None or percentile >= USUAL):
         return (
             f"Do not trust this explanation: {unexplained:+.2f} logits stay unexplained, and the terms explain only "
             f"{explained:+.2f}."
@@ -275,6 +277,7 @@ def _terms(
     if causes:
         cuts = cut_terms(model, query, document, reading.score, earned, filler_for(query))
     soft, ids = reading.pattern.sum(axis=-1).mean(axis=0), model.tokenizer(query, add_special_tokens=False)["input_ids"]
+    written = words(document)
     return [
         Term(
             query[characters],
@@ -282,7 +285,7 @@ def _terms(
             weight := float(zero.weights[pieces].sum()),
             (share := float(of_pieces[pieces].sum())) / weight if weight else 0.0,
             share,
-            _lexical(background, query[characters], document),
+            _lexical(background, query[characters], written),
             Soft(float(soft[pieces].mean()), _mean_idf(background, [ids[piece] for piece in pieces])),
             cut.removal,
             cut.masked,
@@ -302,9 +305,9 @@ def _best_tokens(earned: np.ndarray, pieces: Sequence[str]) -> list[Token]:
     return [Token(int(place), pieces[place], float(earned[place])) for place in order if earned[place] > 0]
 
 
-def _lexical(background: Background, term: str, document: str) -> Lexical:
-    """BM25's numbers for a term; a term without a letter or digit, such as "?", is no word for BM25 and has zeros."""
-    index, found, written = background.bm25, words(term), words(document)
+def _lexical(background: Background, term: str, written: list[str]) -> Lexical:
+    """BM25's numbers for a term in a document of these words; a term such as "?" is no word for BM25 and has zeros."""
+    index, found = background.bm25, words(term)
     if not found:
         return Lexical(0, 0.0, 0.0, 0.0)
     tf, idf = written.count(found[0]), index.word_idf(found[0])

@@ -16,6 +16,7 @@ from semanticbm.explaining.causal import with_fillers
 from semanticbm.explaining.explanation import (
     CLEAR,
     DOUBT,
+    USUAL,
     compare,
     explain,
     explain_many,
@@ -167,7 +168,8 @@ def test_percentile_counts_smaller_ones_whatever_their_sign():
         (1.0, 5.0, DOUBT - 1, False),
         (-1.0, 5.0, DOUBT, True),
         (1.0, 5.0, None, False),
-        (1.0, -0.5, 10.0, True),
+        (1.0, -0.5, USUAL, True),
+        (1.0, -0.5, USUAL - 1, False),
         (-1.0, 0.5, None, True),
     ],
 )
