@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from semanticbm.explaining.explanation import explain
-from semanticbm.explaining.page import component, data_block
+from semanticbm.explaining.page import compact, component, data_block
 from semanticbm.explaining.stories import STORIES, Story
 from semanticbm.ladder import load
 from semanticbm.loading.files import write_text
@@ -82,7 +82,7 @@ def stored_pairs() -> list[dict]:
 def main() -> None:
     """Compute the pairs, and write them and the widget."""
     pairs = explained(STORIES)
-    write_text(PAIRS, json.dumps(pairs, ensure_ascii=False) + "\n")
+    write_text(PAIRS, compact(pairs) + "\n")
     write_text(FILE, fragment(STORIES, pairs))
     print(f"wrote {PAIRS} and {FILE}")
 

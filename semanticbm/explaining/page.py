@@ -42,6 +42,11 @@ def component() -> str:
     return COMPONENT.read_text(encoding="utf-8")
 
 
+def compact(value) -> str:
+    """JSON without the spaces: attention is thousands of short numbers."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def data_block(
     pairs: Sequence[dict], name: str, plain: str, titles: Sequence[str] | None = None, against: bool = False
 ) -> str:
@@ -50,7 +55,7 @@ def data_block(
     pairs: `Explanation.as_dict()` of each pair. `titles`: a choice among the pairs by these names. `against`: the first two
     pairs are compared.
     """
-    data = json.dumps({"pairs": list(pairs), "titles": titles and list(titles), "against": against}, ensure_ascii=False)
+    data = compact({"pairs": list(pairs), "titles": titles and list(titles), "against": against})
     safe = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     return (
         f'<section class="sx" data-explain="{html.escape(name)}" aria-label="the score, term by term">{plain}</section>\n'
