@@ -10,7 +10,7 @@ from tabulate import tabulate
 from semanticbm.cross_encoder import check_pairs
 from semanticbm.errors import UserError
 from semanticbm.explaining.explanation import Difference, Explanation, compare, explain
-from semanticbm.ladder import LADDER, load
+from semanticbm.ladder import load
 from semanticbm.loading.files import write_text
 from semanticbm.study.sealed import plain
 
@@ -49,10 +49,9 @@ def _cell(value: object) -> str:
 
 def serve_command(model: str, device: str) -> None:
     """Serve the page with a text field on this machine alone, until Ctrl-C."""
-    from semanticbm.explaining.serve import HOST, answers, application, server_of
+    from semanticbm.explaining.serve import HOST, answers, application, choices, server_of
 
-    models = list(dict.fromkeys([model, *LADDER]))
-    server = server_of(application(answers(explain, device), models))
+    server = server_of(application(answers(explain, device), choices(model)))
     print(f"explain: http://{HOST}:{server.port}/  (stop with Ctrl-C)", flush=True)
     try:
         server.serve_forever()

@@ -18,10 +18,12 @@ from pathlib import Path
 from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.errors import UserError
 from semanticbm.explaining.page import page
+from semanticbm.ladder import LADDER, load
 
 HOST = "127.0.0.1"
 MOST_CHARACTERS = {"query": 1_000, "document": 10_000}
 MOST_BYTES = 100_000
+AT_WORK = "The model is at work; the first time it is loaded, which takes a few seconds."
 INSTALL = 'the page needs Flask: pip install "semanticbm[serve]".'
 
 
@@ -79,12 +81,15 @@ def checked(asked: object, models: list[str]) -> tuple[str, str, str]:
     return asked["model"], asked["query"], asked["document"]
 
 
+def choices(model: str) -> list[str]:
+    """The models that may be chosen: the one that was asked for, then the others of the ladder."""
+    return list(dict.fromkeys([model, *LADDER]))
+
+
 def answers(
     explain: Callable[[CrossEncoder, str, str], object], device: str = "auto"
 ) -> Callable[[str, str, str], dict]:
     """The function behind the page: loads each model once and explains with it."""
-    from semanticbm.ladder import load
-
     loaded = cache(load)
 
     def answer(model: str, query: str, document: str) -> dict:

@@ -51,7 +51,8 @@ ONLY_IF_THERE = {
     "flask",
     "werkzeug",
     "captum",
-}  # a plugin; a check of the doctor; a page and a comparison that say what they lack
+    "ipywidgets",
+}  # a plugin; a check of the doctor; pages and a comparison that say what they lack
 
 
 def imported_packages(path, known):
