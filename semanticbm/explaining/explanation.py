@@ -126,6 +126,7 @@ class Explanation:
     `baseline`: the score of a document of fillers. `explained`: the sum of the shares. `unexplained`: score - baseline -
     explained. `percentile`: how many pairs of the collection have a smaller unexplained part, 0 to 100; None if the model
     cannot score them. `trusted`: False if the unexplained part is too large. `doubt`: then the reason, else "".
+    `truncated`: the end of the document did not fit into the model; `document_pieces` are what it read.
     """
 
     model: str
@@ -140,6 +141,7 @@ class Explanation:
     doubt: str
     query_pieces: list[str]
     document_pieces: list[str]
+    truncated: bool
     terms: list[Term]
     heads: list[HeadLooks]
 
@@ -236,6 +238,7 @@ def _explain(
         doubt,
         model.tokenizer.tokenize(query),
         reading.pieces,
+        reading.truncated,
         terms,
         [
             HeadLooks(head_name(*head), head[0], rows.round(4).tolist())

@@ -23,6 +23,7 @@ STYLE = (
     ":root { color-scheme: light dark; } body { font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; "
     "padding: 1rem; } @media (prefers-color-scheme: dark) { body { background: #16181c; color: #e6e6e6; } }"
 )
+CUT = "The end of the document did not fit into the model."
 COLUMNS = (
     "term",
     "weight w",
@@ -69,7 +70,8 @@ def table(pair: dict) -> str:
     rows = "".join(
         f"<tr>{''.join(f'<td>{html.escape(value)}</td>' for value in _row(term))}</tr>" for term in pair["terms"]
     )
-    texts = f"<p>{html.escape(pair['query'])}</p><p>{html.escape(pair['document'])}</p>"
+    cut = f"<p>{CUT}</p>" if pair["truncated"] else ""
+    texts = f"<p>{html.escape(pair['query'])}</p><p>{html.escape(pair['document'])}</p>{cut}"
     rows_of_head = f"<thead><tr>{head}</tr></thead>"
     return f'{texts}<div class="sx-scroll" tabindex="0"><table>{rows_of_head}<tbody>{rows}</tbody></table></div>'
 

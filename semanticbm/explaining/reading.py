@@ -45,7 +45,7 @@ class PairReading:
 
     `score`: the logit. `state`: float [piece, d_model], what enters the last layer at the query pieces. `pattern`: float
     [head, piece, position], attention to the document in the heads that were asked for. `values`: float [head, position,
-    d_head], their values. `pieces`: the document pieces as text.
+    d_head], their values. `pieces`: the document pieces as text. `truncated`: the end of the document did not fit.
     """
 
     score: float
@@ -53,6 +53,7 @@ class PairReading:
     pattern: np.ndarray
     values: np.ndarray
     pieces: list[str]
+    truncated: bool
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,8 @@ def _read_batch(model: CrossEncoder, encoding: Encoding, heads: Sequence[Head]) 
 def _cut(model: CrossEncoder, encoding: Encoding, row: int, score, state, pattern, values) -> PairReading:
     """One pair of a batch, cut to the places of its texts."""
     query, document = slice(*encoding.query_spans[row]), slice(*encoding.document_spans[row])
-    pieces = model.tokens(encoding, row)[document]
-    return PairReading(float(score), state[query], pattern[:, query, document], values[:, document], pieces)
+    pieces, cut = model.tokens(encoding, row)[document], row in encoding.truncated
+    return PairReading(float(score), state[query], pattern[:, query, document], values[:, document], pieces, cut)
 
 
 def read_pairs(model: CrossEncoder, pairs: Sequence[Pair], heads: Sequence[Head]) -> list[PairReading]:

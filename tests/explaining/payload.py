@@ -36,6 +36,7 @@ def payload(query="deep river", document="a river bank runs", trusted=True) -> d
         "doubt": "" if trusted else "Do not trust this explanation: +0.25 logits stay unexplained.",
         "query_pieces": query.split(),
         "document_pieces": pieces,
+        "truncated": False,
         "terms": [term(text, at, shares[at]) for at, text in enumerate(query.split()[:2])],
         "heads": [
             {"name": "1.0", "layer": 1, "attention": looks},

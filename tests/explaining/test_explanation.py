@@ -224,7 +224,8 @@ def test_a_query_of_one_word_has_no_removal(classroom_model, compiled):
 def test_long_documents_are_explained_on_what_the_model_saw(classroom_model):
     with pytest.warns(semanticbm.errors.TruncationWarning):
         found = explain(classroom_model, "river bank", "the bank of a river " * 200)
-    assert len(found.document_pieces) < classroom_model.max_length
+    assert found.truncated and len(found.document_pieces) < classroom_model.max_length
+    assert not explain(classroom_model, "river bank", "the bank of a river", causes=False).truncated
     assert_adds_up(found)
 
 

@@ -6,7 +6,7 @@ import pytest
 from browser import THEMES, look_at
 from explaining.payload import payload
 
-from semanticbm.explaining.page import page
+from semanticbm.explaining.page import page, table
 
 BAD = '<script>document.title="broken"</script><img src=x onerror=alert(1)>'
 
@@ -74,6 +74,18 @@ def test_formulas_hold_the_numbers_and_a_difference_is_shown(browser, tmp_path):
     assert "BM25: 2.20 = 2.00 \u00d7 0.00 + 2.00 \u00d7 1.10" in view.locator(".sx-bm25").first.text_content()
     assert view.locator(".sx-difference tbody tr").count() == 5
     assert "Do not trust" in view.locator(".sx-warning").text_content()
+    view.close()
+
+
+@pytest.mark.timeout(600)
+def test_a_document_that_was_cut_says_so(browser, tmp_path):
+    assert [table(payload() | {"truncated": cut}).count("did not fit into the model") for cut in (False, True)] == [
+        0,
+        1,
+    ]
+    view = browser.new_page()
+    view.goto(written(tmp_path, payload(), payload() | {"truncated": True}).as_uri())
+    assert view.get_by_text("did not fit into the model").count() == 1
     view.close()
 
 
