@@ -18,13 +18,13 @@ from builders import BASELINE, CAT_MAT, PERTURBED, ROOT, random_bert
 from semanticbm.attention import attention_patterns
 from semanticbm.bert import score_from_cls
 from semanticbm.bm25 import BM25, lucene_idf
-from semanticbm.collection import load_collection
+from semanticbm.collection import Collection, load_collection
 from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.diagnostics import Settings, diagnostic_pairs
 from semanticbm.errors import UserError
 from semanticbm.evaluation import measure
 from semanticbm.ladder import backbone_tokenizer, load
-from semanticbm.retrieval import bm25_run
+from semanticbm.retrieval import bm25_run, vector_run
 
 LEFT_OUT = (  # a good call takes long, or needs another collection than the table's
     *("ladder.load", "ladder.random_classifier", "ladder.load_backbone_classifier", "retrieval.vector_run"),
@@ -313,3 +313,14 @@ def test_a_name_that_only_type_checkers_import_is_checked_by_its_name():
         score_from_cls(hf.bert, torch.zeros(hf.config.hidden_size))
     with pytest.raises(UserError, match="score_from_cls: cls is 'text', not of type Tensor"):
         score_from_cls(hf, "text")
+
+
+def test_a_stand_in_with_the_same_methods_is_taken_and_one_without_is_not():
+    class Remembers:
+        def vectors(self, texts, batch_size=32, progress=False):
+            return np.eye(len(texts), 3, dtype=np.float32)
+
+    collection = Collection("two", {"a": "peat", "b": "car"}, {"q": "bog"}, {})
+    assert list(vector_run(collection, 1, encoder=Remembers())) == ["q"]
+    with pytest.raises(UserError, match="encoder is"):
+        vector_run(collection, 1, encoder=object())

@@ -10,6 +10,7 @@ import torch
 from semanticbm.bm25 import BM25
 from semanticbm.collection import Collection, load_collection, words
 from semanticbm.errors import UserError
+from semanticbm.retrieval import vector_run
 from semanticbm.study import checks, provenance, reproduce
 from semanticbm.study.claims import Finding, claims_of, rules, rules_version
 from semanticbm.study.collections import load_study_collection
@@ -103,6 +104,22 @@ def test_an_experiment_without_an_answer_does_not_end_the_run(small, tmp_path, m
     assert rows["matching-heads-exist"]["note"] == "no query has 4 words"
     assert report["heads"]["matching"] == [] and small == ["direct_effects"]
     assert set(read_sealed(tmp_path / "parts" / "matching_heads.json")["findings"]) == set(claims_of("matching_heads"))
+
+
+def test_the_studys_own_vectors_stand_in_for_the_encoder():
+    """They remember what was encoded. Checks of arguments once refused them, and the experiment read "not applicable"."""
+    study = Study(None, load_collection("classroom"), None)
+    few = dict(list(study.collection.documents.items())[:5])
+    collection = Collection("few", few, {"q": "peat"}, {})
+    found = vector_run(collection, 3, encoder=study.backbone)
+    assert found == vector_run(collection, 3) and set(study.backbone.known) >= set(few.values())
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in results_folder().glob("*/report.json")))
+def test_no_stored_claim_is_without_an_answer_because_a_function_refused_its_arguments(name):
+    claims = load_results(name).report["claims"]
+    notes = [part["note"] for row in claims for part in (row, *row.get("also", []))]
+    assert notes and not [note for note in notes if "pass that" in note]
 
 
 # ---- runs do not mix ---------------------------------------------------------------------------------------------------
