@@ -109,7 +109,7 @@ def grade_command(path: Path, held_out: bool, files: Files, jobs: int | None = N
     console.print(sandbox.first_line, style="dim", markup=False)
     for name in left_out(path):
         console.print(f"left out: {name}", style="dim", markup=False)
-    import_everything(path)
+    import_everything(path, students)
     return _grade_all(students, held_out, sandbox, Store(path, held_out, sandbox.locked), files, jobs, console)
 
 

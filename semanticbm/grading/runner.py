@@ -23,14 +23,14 @@ from semanticbm.grading.answer import Raised
 from semanticbm.grading.case import HELD_OUT, VISIBLE, Case
 from semanticbm.grading.folders import Submission, copied, is_file
 from semanticbm.grading.process import Limits, Student
-from semanticbm.grading.registry import Exercise, all_exercises
+from semanticbm.grading.registry import CHAPTERS, Exercise, all_exercises
 from semanticbm.grading.report import ERROR, TO_DO, Result, judge
 from semanticbm.grading.sandbox import WAYS_OUT, Sandbox, find_sandbox
 from semanticbm.grading.store import Store, fingerprint
 
-# what checks import on first use, so that one `semanticbm check` is quick
-USED_LATER = ("torch", "nnsight", "pydantic.plugin._loader", "importlib.resources.readers", "semanticbm.bert")
-USED_LATER += ("sklearn.linear_model", "sklearn.metrics", "sklearn.pipeline", "sklearn.preprocessing")
+WITH_MODELS = (2, 4)  # chapters whose checks run a model
+# what they import on first use, so that one `semanticbm check` is quick
+USED_BY_MODELS = ("torch", "nnsight", "pydantic.plugin._loader", "importlib.resources.readers", "semanticbm.bert")
 
 
 @dataclass
@@ -120,14 +120,28 @@ def failed(handed_in: Submission, held_out: bool, problem: Exception) -> Grade:
 # Many students
 
 
-def import_everything(path: Path) -> None:
-    """Import what judging needs before any student's code runs, and never from the folder that is graded."""
+def chapters_of(students: list[Submission]) -> set[int]:
+    """The chapters of which somebody handed in the file."""
+    folders = [one.folder for one in students if one.folder is not None]
+    return {n for n, chapter in CHAPTERS.items() if any(is_file(folder / f"{chapter.file}.py") for folder in folders)}
+
+
+def import_everything(path: Path, students: list[Submission]) -> None:
+    """Import what judging these students needs before their code runs, and never from the folder that is graded.
+
+    PyTorch and nnsight take seconds; they are left out where nobody handed in a chapter whose checks run a model.
+    """
     place = os.path.realpath(path)
     sys.path[:] = [
         one for one in sys.path if one and not Path(os.path.realpath(one)).is_relative_to(place) and one != os.getcwd()
     ]
     all_exercises()
-    for name in USED_LATER:
+    if chapters_of(students) & set(WITH_MODELS):
+        _import_models()
+
+
+def _import_models() -> None:
+    for name in USED_BY_MODELS:
         import_module(name)
     sys.modules["torch"].set_num_threads(1)
     for variant in (*VISIBLE, *HELD_OUT):

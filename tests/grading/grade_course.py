@@ -22,9 +22,10 @@ def main(course: Path, out: Path) -> None:
     sandbox = find_sandbox((course,))
     if not sandbox.locked:
         raise SystemExit(sandbox.first_line)
-    import_everything(course)
+    students = students_in(course)
+    import_everything(course, students)
     store = Store(course, False, True)
-    grades = Run(False, sandbox, LIMITS, store, lambda grade: None).over(students_in(course), jobs=2)
+    grades = Run(False, sandbox, LIMITS, store, lambda grade: None).over(students, jobs=2)
     store.forget()
     out.write_text(json.dumps([student_entry(grade) for grade in grades]), encoding="utf-8")
 

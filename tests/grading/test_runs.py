@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,9 +21,17 @@ from semanticbm.grading.folders import MAX_SOURCE, Submission, copied, left_out,
 from semanticbm.grading.outputs import Files, to_csv
 from semanticbm.grading.plain import cell, inert
 from semanticbm.grading.process import Limits
-from semanticbm.grading.registry import of_chapter
+from semanticbm.grading.registry import CHAPTERS, of_chapter
 from semanticbm.grading.report import ERROR, SOLVED, TO_DO, Result
-from semanticbm.grading.runner import Grade, Run, default_jobs, grade_student, import_everything, sandbox_for
+from semanticbm.grading.runner import (
+    WITH_MODELS,
+    Grade,
+    Run,
+    default_jobs,
+    grade_student,
+    import_everything,
+    sandbox_for,
+)
 from semanticbm.grading.sandbox import Sandbox, find_sandbox
 from semanticbm.grading.store import Store, fingerprint
 
@@ -238,7 +247,7 @@ def test_what_students_send_does_not_fill_the_judges_memory(course, tmp_path):
     (course / "ada" / "ex1_bm25.py").write_text(GOOD + text, encoding="utf-8")
     import resource
 
-    import_everything(course)
+    import_everything(course, students_in(course))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     limits = Limits(seconds=2, grace=1)
     grade = grade_student(Submission("ada", course / "ada"), sandbox=find_sandbox(), limits=limits)
@@ -304,14 +313,17 @@ def test_a_conftest_changes_neither_check_nor_grade(course, capsys):
 def test_the_graded_folder_is_no_place_to_import_from(course, monkeypatch):
     monkeypatch.chdir(course)
     monkeypatch.setattr(sys, "path", ["", str(course), str(course / "ada"), *sys.path])
-    import_everything(course)
+    import_everything(course, students_in(course))
     assert not {"", str(course), str(course / "ada")} & set(sys.path)
 
 
-SHADOWS = ("json", "typer", "rich", "numpy", "torch", "nnsight", "sklearn", "semanticbm.grading")
+SHADOWS = ("json", "typer", "rich", "numpy", "scipy", "torch", "nnsight", "sklearn", "semanticbm.grading")
 
 
-def test_grade_never_imports_from_the_folder_in_which_it_is_called(course):
+@pytest.mark.parametrize("more", [None, pytest.param("ex2_cross_encoder", marks=pytest.mark.long)])
+def test_grade_never_imports_from_the_folder_in_which_it_is_called(course, more):
+    if more:  # the checks of this chapter also need PyTorch and nnsight
+        shutil.copy(ROOT / "tests" / "solutions" / f"{more}.py", course / "ada")
     for name in SHADOWS:
         text = f"open({str(course / 'ESCAPED')!r}, 'w').close()\nraise SystemExit('shadow')\n"
         (course / "ada" / f"{name}.py").write_text(text, encoding="utf-8")
@@ -330,17 +342,24 @@ def test_grade_runs_isolated_from_settings_of_the_environment():
     assert done.returncode == 0 and "Usage: semanticbm grade" in done.stdout
 
 
-@pytest.mark.long
-def test_the_judge_imports_nothing_once_students_code_has_run():
+@pytest.mark.parametrize("without", [WITH_MODELS, pytest.param((), marks=pytest.mark.long)])
+def test_the_judge_imports_nothing_once_students_code_has_run(tmp_path, without):
+    """And without chapters whose checks run a model no PyTorch at all, also where an answer is a tensor."""
+    for chapter in set(CHAPTERS) - set(without):
+        shutil.copy(ROOT / "tests" / "solutions" / f"{CHAPTERS[chapter].file}.py", tmp_path)
+    with (tmp_path / "ex1_bm25.py").open("a", encoding="utf-8") as file:
+        file.write("\n\nplain = idf\n\n\ndef idf(*args):\n    import torch\n\n    return torch.tensor(plain(*args))\n")
     code = (
         "import sys\nfrom pathlib import Path\nfrom semanticbm.grading.folders import Submission\n"
         "from semanticbm.grading.runner import grade_student, import_everything\n"
-        "place = Path(sys.argv[1])\nimport_everything(place)\nbefore = set(sys.modules)\n"
-        "print(grade_student(Submission('ada', place), True).points, sorted(set(sys.modules) - before))"
+        "place = Path(sys.argv[1])\nada = Submission('ada', place)\nimport_everything(place, [ada])\n"
+        "before = set(sys.modules)\n"
+        "print(grade_student(ada, True).points, sorted(set(sys.modules) - before), 'torch' in before)"
     )
-    command = [sys.executable, "-c", code, str(ROOT / "tests" / "solutions")]
+    command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    assert done.stdout.strip() == "100 []", done.stdout + done.stderr
+    most = 100 - sum(exercise.max_points for chapter in without for exercise in of_chapter(chapter))
+    assert done.stdout.strip() == f"{most:g} [] {not without}", done.stdout + done.stderr
 
 
 def test_without_a_sandbox_root_runs_students_code_as_nobody(course, monkeypatch):

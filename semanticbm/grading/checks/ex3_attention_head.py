@@ -198,9 +198,19 @@ attention_row = FILE.exercise(
 )
 
 
+def _weights(query_id, document, k1, b, avgdl) -> np.ndarray:
+    """e^logit of the sink and of each document token, from BM25's own terms."""
+    return np.array([avgdl * (1 - b) / b, *(1 + avgdl / (k1 * b) * (token == query_id) for token in document)])
+
+
 def _row(query_id, document, k1, b, avgdl) -> np.ndarray:
-    """The row from BM25's own terms, without exponentials."""
-    weights = np.array([avgdl * (1 - b) / b, *(1 + avgdl / (k1 * b) * (token == query_id) for token in document)])
+    """The row without exponentials."""
+    weights = _weights(query_id, document, k1, b, avgdl)
+    return weights / weights.sum()
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    weights = np.exp(logits - logits.max())
     return weights / weights.sum()
 
 
@@ -264,11 +274,17 @@ def edges(answer, case):
 
 
 def _check_row(answer, query_id, document, k1, b, avgdl) -> None:
-    right = _row(query_id, document, k1, b, avgdl)
+    right, weights = _row(query_id, document, k1, b, avgdl), _weights(query_id, document, k1, b, avgdl)
+    is_other = np.r_[False, [token != query_id for token in document]]
     flat = np.exp(np.r_[1.0, [float(token == query_id) for token in document]])
     mistakes = {
         "The sink stands last: it comes first, like [CLS].": np.r_[right[1:], right[0]],
         "k1 and b are exchanged.": _row(query_id, document, b, k1, avgdl),
+        "Weights were taken for logits. The logit is the logarithm of a weight: the softmax of ln w is w / sum(w).": (
+            _softmax(weights)
+        ),
+        "This is a softmax of a softmax: the shares of the weights are the attention already.": _softmax(right),
+        "Another word has weight 1, so its logit is 0, not 1.": _softmax(np.log(weights) + is_other),
         "The sink has no weight; its logit is ln(avgdl (1 - b) / b).": np.r_[0, right[1:]] / right[1:].sum(),
         "The sink has logit 0, like another word.": _with_sink(right, 1.0),
         "The row is uniform, but the sink weighs more than a word.": np.full(len(right), 1 / len(right)),

@@ -161,10 +161,11 @@ def no_ties(answer, case):
 
 
 def _check_auc(answer, attention, ids, query_id) -> None:
-    from sklearn.metrics import roc_auc_score  # here, because it takes a second, and the other exercises need none
+    from scipy.stats import mannwhitneyu  # here, because it takes a second, and the other exercises need none
 
-    attention = np.asarray(attention)
-    right = roc_auc_score(np.array(ids) == query_id, attention)
+    attention, is_copy = np.asarray(attention), np.array(ids) == query_id
+    won = mannwhitneyu(attention[is_copy], attention[~is_copy], method="asymptotic").statistic  # a tie is half won
+    right = won / (is_copy.sum() * (~is_copy).sum())
     mistakes = _auc_mistakes(attention, ids, query_id).items()
     wrong = {name: value for name, value in mistakes if abs(value - right) > 1e-3}
     answer.gives((attention, ids, query_id), right, wrong)

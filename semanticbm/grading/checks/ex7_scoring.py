@@ -203,12 +203,10 @@ def _head_case(case):
 
 
 def _projected(z, weight, columns) -> np.ndarray:
-    """z through W_O with all other columns of z set to 0: PyTorch's own linear layer."""
-    import torch
-
+    """z through W_O, all of it, with all other columns of z set to 0."""
     only = np.zeros_like(z)
     only[:, columns] = z[:, columns]
-    return torch.nn.functional.linear(torch.tensor(only), torch.tensor(weight)).numpy()
+    return only @ weight.T
 
 
 def _contribution_mistakes(z, weight, head, n_heads, d_head) -> dict:

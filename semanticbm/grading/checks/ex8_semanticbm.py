@@ -177,10 +177,16 @@ ridge_predictions = FILE.exercise(
 )
 
 
-def _fit(train_x, train_y, test_x, penalty, intercept=True, statistics=None, own=False, penalise=False) -> np.ndarray:
-    """Ridge regression with switches for the usual mistakes."""
-    from sklearn.linear_model import Ridge  # here, because it takes a second, and the other exercises need none
+def _ridge(x, y, test_x, penalty, intercept=True) -> np.ndarray:
+    """Ridge regression as plain least squares: for each weight one row more, which pulls sqrt(penalty) times it to 0."""
+    centre, level = (x.mean(0), y.mean()) if intercept else (0, 0)
+    rows = np.vstack([x - centre, np.sqrt(penalty) * np.eye(x.shape[1])])
+    weights = np.linalg.lstsq(rows, np.concatenate([y - level, np.zeros(x.shape[1])]), rcond=None)[0]
+    return (test_x - centre) @ weights + level
 
+
+def _fit(train_x, train_y, test_x, penalty, intercept=True, statistics=None, own=False, penalise=False) -> np.ndarray:
+    """Ridge regression on scaled features, with switches for the usual mistakes."""
     source = train_x if statistics is None else statistics
 
     def scale(x, by):
@@ -190,15 +196,11 @@ def _fit(train_x, train_y, test_x, penalty, intercept=True, statistics=None, own
     if penalise:
         a, b = (np.column_stack([np.ones(len(x)), x]) for x in (a, b))
         return b @ np.linalg.solve(a.T @ a + penalty * np.eye(a.shape[1]), a.T @ train_y)
-    model = Ridge(alpha=max(penalty, 1e-12), fit_intercept=intercept).fit(a, train_y)
-    return model.predict(b)
+    return _ridge(a, train_y, b, penalty, intercept)
 
 
 def _fit_mistakes(train_x, train_y, test_x, penalty) -> dict:
-    from sklearn.linear_model import Ridge
-
     args, every = (train_x, train_y, test_x, penalty), np.concatenate([train_x, test_x])
-    raw = Ridge(alpha=max(penalty, 1e-12)).fit(train_x, train_y).predict(test_x)
     return {
         "The intercept is missing: predictions are off by the mean of the scores.": _fit(*args, intercept=False),
         "The test pairs were scaled by their own mean and spread; use those of the training pairs.": _fit(
@@ -212,23 +214,19 @@ def _fit_mistakes(train_x, train_y, test_x, penalty) -> dict:
         "The spread is that of a sample (ddof=1); np.std divides by the number of pairs.": _fit(
             train_x, train_y, test_x, penalty * (len(train_x) - 1) / len(train_x) if penalty else 0
         ),
-        "The features were not scaled.": raw,
+        "The features were not scaled.": _ridge(*args),
         "The penalty was multiplied by the number of pairs.": _fit(train_x, train_y, test_x, penalty * len(train_x)),
         "These are predictions for the training pairs.": _fit(train_x, train_y, train_x, penalty),
     }
 
 
 def _check_fit(answer, case, penalty: float) -> None:
-    from sklearn.linear_model import Ridge
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     rng, (n, m, k) = case.rng(2), case.pick((20, 6, 3), (30, 8, 4), (12, 5, 2))
     x = rng.normal([3, -5, 2, 1][:k], [1, 4, 0.5, 2][:k], (n + m, k))
     x[n:] += 1
     y = x @ rng.normal(size=k) + rng.normal(0, 0.5, n + m) - 4
     args = (x[:n], y[:n], x[n:], penalty)
-    right = make_pipeline(StandardScaler(), Ridge(alpha=max(penalty, 1e-12))).fit(*args[:2]).predict(args[2])
+    right = _fit(*args)
     wrong = {
         name: value
         for name, value in _fit_mistakes(*args).items()

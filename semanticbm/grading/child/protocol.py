@@ -13,7 +13,8 @@ everything else                        a dictionary with one key, the kind: `tup
                                        from the judge alone also `generator` (its state) and `model` (its recipe)
 =====================================  =============================================================================
 
-Arrays, NumPy's scalars and tensors keep their dtype. What has another kind comes back as a `Described`: its type's name.
+Arrays, NumPy's scalars and tensors keep their dtype. The judge, who computes with NumPy, gets tensors as arrays, and
+bfloat16 as float32. What has another kind comes back as a `Described`: its type's name.
 pandas objects and others that are arrays at heart are sent as arrays; ranges and other sequences, and arrays of
 texts, as lists.
 
@@ -184,7 +185,9 @@ def recipe_of(value) -> Recipe | None:
 
 
 class Decoder:
-    """Turns JSON back into values. `build(recipe)` makes models; without it models and generators are refused."""
+    """Turns JSON back into values. `build(recipe)` makes models; without it, as in the judge, models and generators are
+    refused, and tensors are arrays, so that no answer makes the judge import PyTorch.
+    """
 
     def __init__(self, arrays: dict[str, np.ndarray], build: Callable | None = None):
         self.arrays, self.build = arrays, build
@@ -222,12 +225,16 @@ class Decoder:
         return self.arrays.pop(content)[()]
 
     def _tensor(self, content, _depth: int):
+        array = self.arrays.pop(content)
+        if self.build is None:
+            return array
         import torch
 
-        return torch.from_numpy(self.arrays.pop(content))
+        return torch.from_numpy(array)
 
     def _bfloat16(self, content, depth: int):
-        return self._tensor(content, depth).bfloat16()
+        value = self._tensor(content, depth)
+        return value if self.build is None else value.bfloat16()
 
     def _described(self, content, _depth: int):
         return Described("".join(one for one in str(content)[:60] if one.isprintable()))

@@ -1,6 +1,7 @@
 """Plausible wrong answers for chapter 3. Named exercise__mistake__check_that_must_fail."""
 
 import numpy as np
+from scipy.special import softmax
 
 
 def match_share__copies_not_below__is_a_share(tf, length, beta, sink):
@@ -97,6 +98,20 @@ def attention_row__sink_logit_0__is_bm25(query_id, document, k1, b, avgdl):
     weights = _weights(query_id, document, k1, b, avgdl)
     weights[0] = 1
     return weights / weights.sum()
+
+
+def attention_row__weights_as_logits__is_bm25(query_id, document, k1, b, avgdl):
+    return softmax(_weights(query_id, document, k1, b, avgdl))
+
+
+def attention_row__softmax_twice__is_bm25(query_id, document, k1, b, avgdl):
+    weights = _weights(query_id, document, k1, b, avgdl)
+    return softmax(weights / weights.sum())
+
+
+def attention_row__another_word_has_logit_1__is_bm25(query_id, document, k1, b, avgdl):
+    beta, sink = np.log(1 + avgdl / (k1 * b)), np.log(avgdl * (1 - b) / b)
+    return softmax([sink, *(beta if token == query_id else 1.0 for token in document)])
 
 
 def attention_row__own_length__is_bm25(query_id, document, k1, b, avgdl):
