@@ -92,6 +92,7 @@ def test_equals_bm25_on_random_corpora(corpus, query, unknown, k1, b):
     np.testing.assert_allclose(found, BM25(documents, k1, b).scores(asked), rtol=1e-3, atol=1e-9)
 
 
+@pytest.mark.long
 def test_classroom_sample_meets_the_bars(classroom):
     model = compile_bm25(classroom)
     documents = list(classroom.documents)[::12]
