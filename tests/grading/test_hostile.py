@@ -1,8 +1,9 @@
 """Hostile files, graded together with an honest student: each costs what it says, and nothing outside changes.
 
 Every file in `hostile/` has two lines at its top: what it does, and what it must cost: `idf` (that exercise and nothing
-else), `file` (all of its file), `owner` (at least that exercise, perhaps more of the same student), `nothing`. It is put
-behind the right answers of chapter 1. A file that gets out raises an error with the word ESCAPED, or changes a canary.
+else), `file` (all of its file), `owner` (at least that exercise, perhaps more of the same student), `nothing`. The word
+`time` after it says that the file works until it is stopped. It is put behind the right answers of chapter 1. A file that
+gets out raises an error with the word ESCAPED, or changes a canary.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from grade_course import SHORT
 
 import semanticbm
 from semanticbm.grading import of_chapter
@@ -158,7 +160,7 @@ def test_there_are_enough_of_them():
 
 def test_the_messages_say_what_happened(results):
     said = {name: one["ex1_bm25.idf"]["message"] for name, one in results.items()}
-    assert "more than 6 seconds" in said["loops"] and "ran too long" in said["blocks_the_alarm"]
+    assert f"more than {SHORT.seconds} seconds" in said["loops"] and "ran too long" in said["blocks_the_alarm"]
     assert "ended in the middle" in said["exits"] and "printed more than" in said["prints_without_end"]
     assert "no answer" in said["claims_a_long_frame"] and "does not import" in said["syntax_error"]
     assert "Errno" in said["reads_another"] and "more calls" not in said["loops"]

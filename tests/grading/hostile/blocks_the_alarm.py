@@ -1,5 +1,5 @@
 # Blocks every signal and then computes without end.
-# costs: idf
+# costs: idf time
 import signal
 
 

@@ -1,5 +1,5 @@
 # Never ends.
-# costs: idf
+# costs: idf time
 def idf(n_documents, document_frequency):
     while True:
         pass

@@ -1,4 +1,4 @@
 # Never ends importing.
-# costs: file
+# costs: file time
 while True:
     pass

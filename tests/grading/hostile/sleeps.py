@@ -1,5 +1,5 @@
 # Sleeps.
-# costs: idf
+# costs: idf time
 import time
 
 
