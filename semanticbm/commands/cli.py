@@ -88,6 +88,8 @@ def explain(
     from semanticbm.commands.explain import explain_command, serve_command
 
     if serve:
+        if query or against or html_file or as_json:
+            raise UserError("--serve takes no texts and writes no file: type both texts into the page that it opens.")
         return serve_command(model, device)
     if query is None or document is None:
         raise UserError('explain needs a query and a document, each in quotes: semanticbm explain "QUERY" "DOC".')

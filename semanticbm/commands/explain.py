@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from tabulate import tabulate
@@ -22,8 +23,8 @@ def explain_command(
 ) -> None:
     """Explain a score, or with `against` a difference of two; write the page, print JSON or text."""
     check_pairs((query, text) for text in (document, against) if text is not None)
-    if html_file is not None and html_file.is_dir():
-        raise UserError(f"{html_file} is a folder: name a file, such as {html_file / 'explained.html'}.")
+    if html_file is not None:
+        check_place(html_file)
     loaded = load(model, device)
     found = explain(loaded, query, document) if against is None else compare(loaded, query, document, against)
     if html_file is not None:
@@ -32,6 +33,16 @@ def explain_command(
         sides = [found] if against is None else [found.first, found.second]
         write_text(html_file, page([plain(side.as_dict()) for side in sides], against=against is not None))
     print(json.dumps(plain(found.as_dict()), ensure_ascii=False) if as_json else as_text(found))
+
+
+def check_place(file: Path) -> None:
+    """`UserError` before any work is done if the page cannot be written to `file`."""
+    if file.is_dir():
+        raise UserError(f"{file} is a folder: name a file, such as {file / 'explained.html'}.")
+    if not file.parent.is_dir():
+        raise UserError(f"there is no folder {file.parent}: make it first, or name a file elsewhere.")
+    if not os.access(file.parent, os.W_OK):
+        raise UserError(f"nothing can be written to {file.parent}: name a file elsewhere.")
 
 
 def as_text(found: Explanation | Difference) -> str:
@@ -43,7 +54,7 @@ def as_text(found: Explanation | Difference) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return "-" if value != value else f"{value:.{DECIMALS}f}"
+        return "-" if value != value else f"{round(value, DECIMALS) + 0.0:.{DECIMALS}f}"  # + 0.0: no "-0.000"
     return "-" if value is None else str(value)
 
 

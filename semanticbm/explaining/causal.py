@@ -9,14 +9,19 @@ When it misleads: taking a term out also changes what the other terms mean. Fill
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from semanticbm.collection import words
-from semanticbm.cross_encoder import CrossEncoder
+from semanticbm.cross_encoder import CrossEncoder, Pair
+from semanticbm.errors import TruncationWarning
 from semanticbm.study.causes import query_words, without
 
 MATCHED = 0.5  # a word counts as matched from this share of what the best word earned
+MANY = 64  # pairs: more than these take seconds
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,20 @@ def cut_terms(
     shorter = [_or_none(without(query, characters)) for characters, _ in query_words(model, query)]
     masked = [with_fillers(model, document, row, filler) for row in earned]
     pairs = [(text, document) for text in shorter if text] + [(query, text) for text in masked if text]
-    scores = iter(model.score_pairs(pairs) if pairs else [])
+    scores = iter(_scores(model, pairs))
     removals = [score - float(next(scores)) if text else None for text in shorter]
     return [
         Cuts(lost, score - float(next(scores)) if text else None) for lost, text in zip(removals, masked, strict=True)
     ]
+
+
+def _scores(model: CrossEncoder, pairs: Sequence[Pair]) -> np.ndarray:
+    """Scores of the cut pairs, with a progress bar if they are many; that a long document is cut off was said before."""
+    if not pairs:
+        return np.empty(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TruncationWarning)
+        return model.score_pairs(pairs, progress=len(pairs) > MANY)
 
 
 def _or_none(query: str) -> str | None:

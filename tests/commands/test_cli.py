@@ -197,7 +197,9 @@ def test_explain_against_another_document_explains_the_difference(capsys, classr
         ([QUERY, STREAM, "--against", ""], "document is empty"),
         ([QUERY, STREAM, "--model", "nothing"], "unknown model"),
         ([QUERY, STREAM, "--html", "."], "is a folder"),
+        ([QUERY, STREAM, "--html", "no/folder/why.html"], "no folder no"),
         ([QUERY, STREAM, "--hmtl", "x"], "--hmtl"),
+        ([QUERY, STREAM, "--serve"], "--serve takes no texts"),
     ],
 )
 def test_explain_refuses_bad_input_in_one_line(capsys, arguments, part):
@@ -216,7 +218,7 @@ def test_explain_writes_a_page_in_which_text_stays_text(capsys, tmp_path):
 
 def test_explain_leaves_nothing_where_the_page_cannot_be_written(capsys, tmp_path):
     code, out, error = call(capsys, "explain", QUERY, STREAM, "--html", str(tmp_path / "none" / "why.html"))
-    assert_one_clear_line(code, error, "why.html")
+    assert_one_clear_line(code, error, "no folder")
     assert out == "" and list(tmp_path.iterdir()) == []
 
 

@@ -222,8 +222,9 @@ def test_a_query_of_one_word_has_no_removal(classroom_model, compiled):
 
 
 def test_long_documents_are_explained_on_what_the_model_saw(classroom_model):
-    with pytest.warns(semanticbm.errors.TruncationWarning):
+    with pytest.warns(semanticbm.errors.TruncationWarning) as said:
         found = explain(classroom_model, "river bank", "the bank of a river " * 200)
+    assert len(said) == 1, "the cuts have the same document: they do not say it again"
     assert found.truncated and len(found.document_pieces) < classroom_model.max_length
     assert not explain(classroom_model, "river bank", "the bank of a river", causes=False).truncated
     assert_adds_up(found)
