@@ -154,8 +154,8 @@ def test_help_has_an_example(capsys, command):
 
 def test_the_installed_command():
     command = Path(sys.executable).with_name("semanticbm")
-    result = subprocess.run([command, "score", "", "x"], capture_output=True, text=True, timeout=120)
-    assert_one_clear_line(result.returncode, result.stderr, "empty")
+    result = subprocess.run([command, "check", "idff"], capture_output=True, text=True, timeout=120)
+    assert_one_clear_line(result.returncode, result.stderr, "did you mean idf?")
 
 
 def test_two_loads_give_the_same_scores():

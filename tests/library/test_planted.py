@@ -124,7 +124,8 @@ def test_raising_u0_lowers_what_a_word_is_worth(small, planted):
     assert (np.diff(contribution, axis=1) < -0.5).all()
 
 
-def test_semantic_bm_prefers_the_planted_matching_heads(small, planted):
+def test_semantic_bm_prefers_the_planted_matching_heads(small, planted, monkeypatch):
+    monkeypatch.setattr("semanticbm.semantic_bm.ALPHAS", (1.0, 10.0))  # each draw is fitted with each of them
     model, heads = planted
     scores = {query: model.bm25.scores(text) for query, text in small.queries.items()}
     run = {query: dict(zip(model.bm25.ids, values, strict=True)) for query, values in scores.items()}

@@ -39,27 +39,35 @@ def clean_variables(**more: str) -> dict[str, str]:
     return kept | {"PIP_NO_BUILD_ISOLATION": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "OMP_NUM_THREADS": "1"} | more
 
 
-@pytest.fixture(scope="session")
-def packages(tmp_path_factory) -> Path:
-    """A folder of links to all installed packages but semanticbm."""
-    folder = tmp_path_factory.mktemp("packages")
+FEW = ("pip", "setuptools", "_distutils_hack", "wheel", "packaging", "numpy", "torch", "pandas")
+
+
+def with_packages(folder: Path, *names: str):
+    """A function that makes environments without semanticbm. `folder`: links to the packages go there, all or the named."""
     for path in Path(sysconfig.get_paths()["purelib"]).iterdir():
-        if "semanticbm" not in path.name and path.suffix != ".pth":
+        wanted = not names or path.name.partition("-")[0].lower() in names
+        if wanted and "semanticbm" not in path.name and path.suffix != ".pth":
             (folder / path.name).symlink_to(path)
-    return folder
 
-
-@pytest.fixture(scope="session")
-def new_environment(packages):
-    """A function that makes an environment without semanticbm in a folder."""
-
-    def make(folder: Path, **variables: str) -> Environment:
-        venv.create(folder, with_pip=False, symlinks=True)
-        site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-        (site / "packages.pth").write_text(f"{packages}\n", encoding="utf-8")
-        return Environment(folder, clean_variables(**variables))
+    def make(place: Path, **variables: str) -> Environment:
+        venv.create(place, with_pip=False, symlinks=True)
+        site = place / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+        (site / "packages.pth").write_text(f"{folder}\n", encoding="utf-8")
+        return Environment(place, clean_variables(**variables))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def new_environment(tmp_path_factory):
+    """A function that makes an environment with all packages but semanticbm in a folder."""
+    return with_packages(tmp_path_factory.mktemp("packages"))
+
+
+@pytest.fixture(scope="session")
+def small_environment(tmp_path_factory):
+    """The same with few packages: pip looks for conflicts among all that are there, for seconds each time."""
+    return with_packages(tmp_path_factory.mktemp("few-packages"), *FEW)
 
 
 @pytest.fixture(scope="session")

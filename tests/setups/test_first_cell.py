@@ -115,9 +115,9 @@ class Session:
 
 
 @pytest.fixture
-def session(tmp_path, new_environment, server):
+def session(tmp_path, small_environment, server):
     """A session whose package index has nothing."""
-    return Session(tmp_path, new_environment, f"{server[1]}/empty/")
+    return Session(tmp_path, small_environment, f"{server[1]}/empty/")
 
 
 def assert_works(done, place):
@@ -137,8 +137,8 @@ def test_from_an_address_that_is_a_file(session, server):
 
 
 @pytest.mark.long
-def test_from_the_index_when_the_address_fails(tmp_path, new_environment, server):
-    done = Session(tmp_path, new_environment, f"{server[1]}/simple/").run(f"{server[1]}/nothing.git")
+def test_from_the_index_when_the_address_fails(tmp_path, small_environment, server):
+    done = Session(tmp_path, small_environment, f"{server[1]}/simple/").run(f"{server[1]}/nothing.git")
     assert "the project's address: no (" in done.stdout
     assert_works(done, "the package index")
 
@@ -218,7 +218,8 @@ def test_the_first_cell_of_every_notebook_is_this_one():
 
 
 @pytest.mark.long
-def test_with_the_real_wheel(session, wheel):
+def test_with_the_real_wheel(tmp_path, new_environment, server, wheel):
+    session = Session(tmp_path, new_environment, f"{server[1]}/empty/")
     shutil.copy(wheel, session.folder)
     done = session.run(seconds=1200)
     assert done.returncode == 0, done.stdout + done.stderr

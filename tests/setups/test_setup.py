@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import venv
 import zipfile
 from pathlib import Path
 
@@ -82,10 +81,10 @@ def test_with_python_named_the_script_looks_again_although_the_stamp_is_there(pr
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """An empty environment with pip, and a wheel of a tiny package: (environment, wheel)."""
+def environment(tmp_path_factory, small_environment):
+    """An environment with pip and little else, and a wheel of a tiny package: (environment, wheel)."""
     folder = tmp_path_factory.mktemp("setup")
-    venv.create(folder / "venv", with_pip=True, symlinks=True)
+    small_environment(folder / "venv")
     wheel = folder / "tiny-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("tiny.py", "")
