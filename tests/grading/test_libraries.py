@@ -43,6 +43,17 @@ for function in ("plain", "uses"):
     print(answering.answer({"call": function, "args": ([1.0],), "kwargs": {}})["value"])
 print("transformers" in sys.modules)
 """
+CHECK = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from semanticbm.grading.commands import results_of
+
+for exercise in sys.argv[2:]:
+    print(results_of(exercise, Path(sys.argv[1]), Console())[0].status)
+print(sorted({"torch", "nnsight", "transformers", "sklearn"} & set(sys.modules)))
+"""
+IN_NUMPY = ("2.1", "2.2", "2.3", "4.1", "4.2", "4.7")  # in chapters whose other exercises need PyTorch
 
 
 @pytest.mark.parametrize(
@@ -74,3 +85,12 @@ def test_a_function_gets_its_library_before_its_time_begins(tmp_path):
     (tmp_path / "answers.py").write_text(ANSWERS, encoding="utf-8")
     done = subprocess.run([sys.executable, "-c", ASK, str(tmp_path)], capture_output=True, text=True)
     assert done.stdout.split() == ["False", "False", "1", "True", "1", "False"], done.stdout + done.stderr
+
+
+def test_checks_of_numpy_exercises_import_nothing_slow(tmp_path):
+    for name in ("ex2_cross_encoder", "ex4_patching"):
+        text = (ROOT / "tests" / "solutions" / f"{name}.py").read_text(encoding="utf-8")
+        (tmp_path / f"{name}.py").write_text(f"{UNREAD}\n{text}", encoding="utf-8")
+    command = [sys.executable, "-c", CHECK, str(tmp_path), *IN_NUMPY]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["solved"] * len(IN_NUMPY) + ["[]"], done.stdout + done.stderr

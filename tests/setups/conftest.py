@@ -83,6 +83,7 @@ def installed(wheel, new_environment, tmp_path_factory) -> Environment:
     """An environment in which the wheel is installed and no clone is near."""
     environment = new_environment(tmp_path_factory.mktemp("installed") / "venv")
     empty = tmp_path_factory.mktemp("empty")
-    done = environment.run(environment.python, "-m", "pip", "install", "--no-deps", "--no-index", wheel, cwd=empty)
+    options = ("--no-deps", "--no-index", "--no-warn-conflicts")
+    done = environment.run(environment.python, "-m", "pip", "install", *options, wheel, cwd=empty)
     assert done.returncode == 0, done.stdout + done.stderr
     return environment
