@@ -1,8 +1,9 @@
 """The libraries that a student's file imports: loaded before the student's time begins, or not at all.
 
 PyTorch and nnsight take seconds to import, and most functions of a file do not touch them. Where a file says `import torch`
-and nothing outside its functions uses it, the name stands for a `Later`: the library is loaded when a function that uses it
-is asked, still before the student's time begins. In all other files a library is loaded when the file is opened.
+and nothing outside its functions uses it, annotations left unread by `from __future__ import annotations`, the name stands
+for a `Later`: the library is loaded when a function that uses it is asked, still before the student's time begins. In all
+other files a library is loaded when the file is opened.
 
 When it misleads: a library that a function reaches in another way, through a class or `sys.modules`, say, is loaded when it
 is touched, and the time is the student's.
