@@ -30,8 +30,8 @@ def explain_command(
     if html_file is not None:
         from semanticbm.explaining.page import page
 
-        sides = [found] if against is None else [found.first, found.second]
-        write_text(html_file, page([plain(side.as_dict()) for side in sides], against=against is not None))
+        sides, doubt = ([found], None) if against is None else ([found.first, found.second], found.doubt)
+        write_text(html_file, page([plain(side.as_dict()) for side in sides], against=doubt))
     print(json.dumps(plain(found.as_dict()), ensure_ascii=False) if as_json else as_text(found))
 
 

@@ -49,12 +49,12 @@ def compact(value) -> str:
 
 
 def data_block(
-    pairs: Sequence[dict], name: str, plain: str, titles: Sequence[str] | None = None, against: bool = False
+    pairs: Sequence[dict], name: str, plain: str, titles: Sequence[str] | None = None, against: str | None = None
 ) -> str:
     """The section that the component fills, with its data, and `plain`: markup for readers without JavaScript.
 
-    pairs: `Explanation.as_dict()` of each pair. `titles`: a choice among the pairs by these names. `against`: the first two
-    pairs are compared.
+    pairs: `Explanation.as_dict()` of each pair. `titles`: a choice among the pairs by these names. `against`: if it is a
+    text, the first two pairs are compared, and it says why the comparison should not be trusted, or is "".
     """
     data = compact({"pairs": list(pairs), "titles": titles and list(titles), "against": against})
     safe = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
@@ -94,8 +94,8 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def page(pairs: Sequence[dict], against: bool = False, form: str = "") -> str:
-    """A whole HTML page for explained pairs. `form`: markup that stands above them."""
+def page(pairs: Sequence[dict], against: str | None = None, form: str = "") -> str:
+    """A whole HTML page for explained pairs. `against`: see `data_block`. `form`: markup that stands above them."""
     title = html.escape(pairs[0]["query"] if pairs else "Explain a score")
     section = data_block(pairs, "explained", "".join(map(table, pairs)), against=against)
     return (

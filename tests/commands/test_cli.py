@@ -216,6 +216,19 @@ def test_explain_writes_a_page_in_which_text_stays_text(capsys, tmp_path):
     assert "<script>alert(1)" not in page and "&lt;script&gt;" in page and page.startswith("<!doctype html>")
 
 
+def test_the_page_of_a_difference_compares_the_two(capsys, tmp_path):
+    file = tmp_path / "why.html"
+    code, out, _ = call(capsys, "explain", QUERY, STREAM, "--against", MONEY, "--html", str(file), "--json")
+    data = (
+        file.read_text(encoding="utf-8")
+        .partition('type="application/json" id="explained">')[2]
+        .partition("</script>")[0]
+    )
+    found, written = json.loads(out), json.loads(data)
+    assert code == 0 and written["against"] == found["doubt"]
+    assert [pair["document"] for pair in written["pairs"]] == [STREAM, MONEY]
+
+
 def test_explain_leaves_nothing_where_the_page_cannot_be_written(capsys, tmp_path):
     code, out, error = call(capsys, "explain", QUERY, STREAM, "--html", str(tmp_path / "none" / "why.html"))
     assert_one_clear_line(code, error, "no folder")

@@ -11,7 +11,7 @@ from semanticbm.explaining.page import page, table
 BAD = '<script>document.title="broken"</script><img src=x onerror=alert(1)>'
 
 
-def written(tmp_path, *pairs, against=False):
+def written(tmp_path, *pairs, against=None):
     path = tmp_path / "one.html"
     path.write_text(page(pairs, against), encoding="utf-8")
     return path
@@ -68,12 +68,15 @@ def test_hover_focus_and_slider_show_where_heads_look(browser, tmp_path):
 def test_formulas_hold_the_numbers_and_a_difference_is_shown(browser, tmp_path):
     view = browser.new_page()
     view.goto(
-        written(tmp_path, payload(), payload(document="no match at all here", trusted=False), against=True).as_uri()
+        written(
+            tmp_path, payload(), payload(document="no match at all here", trusted=False), against="Do not trust <this>."
+        ).as_uri()
     )
     assert "Model: 2.00 = 0.50 (no match)" in view.locator(".sx-model").first.text_content()
     assert "BM25: 2.20 = 2.00 \u00d7 0.00 + 2.00 \u00d7 1.10" in view.locator(".sx-bm25").first.text_content()
     assert view.locator(".sx-difference tbody tr").count() == 5
-    assert "Do not trust" in view.locator(".sx-warning").text_content()
+    doubts = ["Do not trust <this>.", payload(trusted=False)["doubt"]]
+    assert view.locator(".sx-warning").all_text_contents() == doubts, "of the comparison, and of its second side"
     view.close()
 
 
