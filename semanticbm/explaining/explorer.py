@@ -57,7 +57,7 @@ def overview(stories: Sequence[Story], pairs: Sequence[dict]) -> str:
     rows = "".join(
         f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in row)}</tr>" for row in table_rows(stories, pairs)
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f'<table class="sx-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
 def table_rows(stories: Sequence[Story], pairs: Sequence[dict]) -> list[tuple[str, ...]]:
