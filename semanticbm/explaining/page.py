@@ -73,7 +73,8 @@ def table(pair: dict) -> str:
     cut = f"<p>{CUT}</p>" if pair["truncated"] else ""
     texts = f"<p>{html.escape(pair['query'])}</p><p>{html.escape(pair['document'])}</p>{cut}"
     rows_of_head = f"<thead><tr>{head}</tr></thead>"
-    return f'{texts}<div class="sx-scroll" tabindex="0"><table class="sx-table">{rows_of_head}<tbody>{rows}</tbody></table></div>'
+    table = f'<table class="sx-table">{rows_of_head}<tbody>{rows}</tbody></table>'
+    return f'{texts}<div class="sx-scroll" tabindex="0">{table}</div>'
 
 
 def _row(term: dict) -> list[str]:
