@@ -197,7 +197,7 @@ def test_folder_in_beir_layout(folder):
         ("corpus.jsonl", '{"text": "no id"}\n', "_id"),
         ("corpus.jsonl", '{"_id": "d1", "text": "a"}\n{"_id": "d1", "text": "b"}\n', "twice"),
         ("corpus.jsonl", "", "no documents"),
-        ("qrels/test.tsv", "q1 d1 1\nq1 d1 1\n", "line 2"),
+        ("qrels/test.tsv", "q1 d1 1\nq1 d1 1\n", "line 1"),
     ],
 )
 def test_damaged_folders_are_refused(folder, file, content, message):
