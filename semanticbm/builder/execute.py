@@ -65,14 +65,20 @@ class Run:
 # The cache
 
 
+RESULTS = Path("book") / "results"
+
+
 @cache
 def _hash_file(path: str, modified: float) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file; "" if it is not there."""
+    """SHA-256 of a file, or of the names of all files in a folder; "" if it is not there."""
     path = Path(path)
+    if path.is_dir():
+        names = sorted(found.relative_to(path).as_posix() for found in path.rglob("*") if found.is_file())
+        return hashlib.sha256(json.dumps(names).encode()).hexdigest()
     return _hash_file(str(path), path.stat().st_mtime) if path.is_file() else ""
 
 
@@ -113,7 +119,8 @@ def read_cache(project: Project, chapter: Chapter, cells: list[Cell]) -> Run | N
 def _write_cache(project: Project, chapter: Chapter, cells: list[Cell], run: Run, files: list[str]) -> None:
     data = [path for path in (project.root / "semanticbm" / "data").rglob("*") if path.is_file()]
     uses_library = any(f"{os.sep}semanticbm{os.sep}" in path for path in files)
-    names = sorted({_relative(project, path) for path in [*files, *(data if uses_library else [])]})
+    used = [*data, project.root / RESULTS] if uses_library else []  # a chapter may ask what is stored, and open nothing
+    names = sorted({_relative(project, path) for path in [*files, *used]})
     dependencies = {name: file_hash(project.root / name) for name in names}
     path = _entry_path(project, chapter, cache_key(cells))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -225,6 +225,29 @@ def test_a_chapter_runs_again_when_a_file_appears_that_it_missed(tmp_path):
     assert "ran in" in reports(project) and "it is here" in page(project.output, "book/01-one.html")
 
 
+def test_a_chapter_of_the_library_runs_again_when_a_stored_result_appears(tmp_path):
+    """It may only have asked whether the file is there: nothing was opened that could be noted."""
+    (tmp_path / "semanticbm").mkdir()
+    (tmp_path / "semanticbm" / "__init__.py").write_text("")
+    (tmp_path / "semanticbm" / "asks.py").write_text(
+        "from pathlib import Path\n\nFOUND = Path('book/results/new.json').is_file()\n"
+    )
+    lines = [
+        "import sys",
+        "sys.path.insert(0, '.')",
+        "sys.modules.pop('semanticbm', None)",
+        "from semanticbm import asks",
+        "print(asks.FOUND)",
+    ]
+    cell = "\n".join(lines)
+    project = write_book(tmp_path, one=f"# One {{#sec-one}}\n\n```{{python}}\n{cell}\n```\n", index=NO_CODE)
+    assert "ran in" in reports(project) and "False" in page(project.output, "book/01-one.html")
+    assert "from the cache" in reports(project)
+    (tmp_path / "book" / "results").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "book" / "results" / "new.json").write_text("{}")
+    assert "ran in" in reports(project) and "True" in page(project.output, "book/01-one.html")
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # The check
 
