@@ -6,7 +6,8 @@ so the entry lists them with their SHA-256, and it counts only while every hash 
 `semanticbm/idf.py` runs again the chapters that import it, and no other; a change in the prose runs nothing.
 
 When it misleads: the list of files holds what Python opened below the project folder. Model weights are opened by other
-code, so all files of semanticbm/data are always on the list.
+code, so all files of semanticbm/data are always on the list; and a chapter may ask whether a result is stored without
+opening it, so the names of the files in book/results are.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ PACKAGES = (
     "ipykernel",
 )
 SETUP = Path(__file__).with_name("kernel_setup.py")
+RESULTS = Path("book") / "results"
 
 
 class CellFailed(Exception):
@@ -63,9 +65,6 @@ class Run:
 
 # --------------------------------------------------------------------------------------------------------------------
 # The cache
-
-
-RESULTS = Path("book") / "results"
 
 
 @cache
@@ -119,7 +118,7 @@ def read_cache(project: Project, chapter: Chapter, cells: list[Cell]) -> Run | N
 def _write_cache(project: Project, chapter: Chapter, cells: list[Cell], run: Run, files: list[str]) -> None:
     data = [path for path in (project.root / "semanticbm" / "data").rglob("*") if path.is_file()]
     uses_library = any(f"{os.sep}semanticbm{os.sep}" in path for path in files)
-    used = [*data, project.root / RESULTS] if uses_library else []  # a chapter may ask what is stored, and open nothing
+    used = [*data, project.root / RESULTS] if uses_library else []
     names = sorted({_relative(project, path) for path in [*files, *used]})
     dependencies = {name: file_hash(project.root / name) for name in names}
     path = _entry_path(project, chapter, cache_key(cells))

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from semanticbm.bert import after_heads, embeddings, layers, projection, score_from_cls
+from semanticbm.bert import after_heads, embeddings, layers, score_from_cls
 from semanticbm.cross_encoder import CrossEncoder, Encoding
+from semanticbm.one_pass import projected
 
 EVERYTHING = slice(None)
 
@@ -62,15 +63,10 @@ def run(model: CrossEncoder, encoding: Encoding) -> Forward:
     for number, block in enumerate(layers(model.hf)):
         state = stream
         asks = stream[:, :1] if number == model.n_layers - 1 else stream
-        q.append(_by_head(model, block, "q", asks))
-        k.append(_by_head(model, block, "k", stream))
-        v.append(_by_head(model, block, "v", stream))
+        q.append(projected(model, number, "q", asks))
+        k.append(projected(model, number, "k", stream))
+        v.append(projected(model, number, "v", stream))
         mixed = scaled_dot_product_attention(q[-1], k[-1], v[-1], attn_mask=mask)
         z.append(mixed.transpose(1, 2).flatten(-2))
         stream = after_heads(block, z[-1], asks)
     return Forward(score_from_cls(model.hf, stream[:, 0]), state, q, k, v, z, mask)
-
-
-def _by_head(model: CrossEncoder, block, into: str, stream: Tensor) -> Tensor:
-    """Queries, keys or values of all heads: float [batch, position, d_model] -> [batch, head, position, d_head]."""
-    return projection(block, into)(stream).unflatten(-1, (model.n_heads, -1)).transpose(1, 2)

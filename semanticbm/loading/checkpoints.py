@@ -177,15 +177,17 @@ def check_sizes(path: Path, config, name: str) -> None:
             shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118  (it is no dict)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{name}: the weights cannot be read ({_first_line(error)}): fetch them again.") from None
-    sizes = {size for shape in shapes for size in shape}
-    for size in SIZES:
-        value = getattr(config, size)
-        there = {"num_hidden_layers": value <= len(shapes), "num_attention_heads": True}.get(size, value in sizes)
-        if not there:
-            raise UserError(
-                f"{name}: the weights do not fit config.json: it has {size} = {value}, and {path.name} has no such "
-                "weights. Is it a trained cross-encoder?"
-            )
+    dimensions = {dimension for shape in shapes for dimension in shape}
+    fits = {size: getattr(config, size) in dimensions for size in SIZES} | {
+        "num_hidden_layers": config.num_hidden_layers <= len(shapes),
+        "num_attention_heads": True,  # no weight shows how its columns are shared out
+    }
+    wrong = next((size for size in SIZES if not fits[size]), None)
+    if wrong:
+        raise UserError(
+            f"{name}: the weights do not fit config.json: it has {wrong} = {getattr(config, wrong)}, and {path.name} has "
+            "no such weights. Is it a trained cross-encoder?"
+        )
 
 
 def check_report(report: dict, name: str) -> None:

@@ -1,16 +1,16 @@
 """The forward pass written out gives what Hugging Face's pass and an nnsight trace with its gradient give."""
 
-import nnsight
 import numpy as np
 import pytest
 import torch
 from builders import random_bert
 
-from semanticbm.bert import embeddings, layers, projection, self_attention, z_projection
+from semanticbm.bert import layers, projection
 from semanticbm.errors import UserError
 from semanticbm.explaining.explanation import explain
 from semanticbm.explaining.forward import run
 from semanticbm.explaining.reading import read_fillers, read_pairs
+from semanticbm.written import query_slopes, read_query
 
 PAIRS = [
     ("river bank", "The bank of the river was steep."),
@@ -33,31 +33,17 @@ def plain_pair(model, pair):
     return found.logits[0, 0], states[-2][0, query], pattern, torch.stack([by_head[a][document, b] for a, b in HEADS])
 
 
-@torch.enable_grad()
 def plain_slopes(model, pair):
-    """(score, state, slope, head slopes, weights) of one pair alone, from a trace and its gradient."""
-    encoding = model.encode([pair])
-    query = slice(*encoding.query_spans[0])
-    with model.traced.trace(**encoding.inputs):
-        embeddings(model.traced).output.requires_grad_(True)
-        z = nnsight.save([])
-        for number, block in enumerate(layers(model.traced)):
-            if number == model.n_layers - 1:
-                state = block.input.save()
-                cls = self_attention(block).output[1][0, :, 0, query].mean(dim=0).save()
-            else:
-                z.append(z_projection(block).input)
-        score = model.traced.output.logits[0, 0].save()
-    *by_layer, slope = torch.autograd.grad(score, [*z, state])
-    by_head = [of_layer[0, query].unflatten(-1, (model.n_heads, -1)) for of_layer in by_layer]
-    chosen = torch.stack([by_head[layer][:, head] for layer, head in HEADS])
-    return score, state[0, query], slope[0, query], chosen, cls / cls.sum()
+    """(score, state, slope, head slopes, weights) of one pair alone, from chapter 9's traces and their gradient."""
+    query, document = pair
+    reading, slopes = read_query(model, query, [document]), query_slopes(model, query, [document])
+    chosen, cls = np.stack([slopes.heads[0, layer, :, head] for layer, head in HEADS]), reading.cls[0, -1].mean(axis=0)
+    return reading.score[0], reading.state[0], slopes.state[0], chosen, cls / cls.sum()
 
 
 def assert_same(found, wanted, names, tolerance):
     for name, value in zip(names, wanted, strict=True):
-        expected = value.detach().numpy()
-        np.testing.assert_allclose(getattr(found, name), expected, rtol=tolerance, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(getattr(found, name), value, rtol=tolerance, atol=tolerance, err_msg=name)
 
 
 @pytest.mark.parametrize(("fixture", "tolerance"), [("model", 1e-10), ("classroom_model", 1e-4)])

@@ -100,27 +100,29 @@ def blindness(study: Study) -> dict:
         return without_answer("the pairs belong to the classroom collection", *KINDS)
     pairs = reversals(study.collection)
     pairs = [pair for kind in KINDS for pair in [p for p in pairs if p.kind == kind][: study.size(1000, 12)]]
-    texts = [(pair.query, text) for pair in pairs for text in (pair.document, *_versions(pair))]
-    scores = study.model.score_pairs(texts, progress=True).reshape(-1, 4)
-    changed, unrelated, unmatched = (scores[:, [1, 2, 3]] - scores[:, :1]).T
-    predicted, bm25 = predicted_changes(study, pairs), bm25_changes(study.collection, pairs)
-    kinds = {kind: np.array([pair.kind == kind for pair in pairs]) for kind in KINDS}
-    control = np.where([pair.unmatched != pair.document for pair in pairs], unmatched, np.nan)
-    tables = {kind: _table(pairs, changed, -unrelated, predicted, control, rows) for kind, rows in kinds.items()}
-    return {kind: _summary(table, bm25[kinds[kind]]) for kind, table in tables.items()} | {
+    table = _table(study, pairs)
+    tables = {kind: table[table.kind == kind] for kind in KINDS}
+    return {kind: _summary(table) for kind, table in tables.items()} | {
         "not": path_of_not(study, [pair for pair in pairs if pair.kind == "negation"]),
         "findings": {kind: _finding(study, table) for kind, table in tables.items()},
     }
 
 
-def _versions(pair: Reversal) -> tuple[str, str, str]:
-    return pair.changed, pair.unrelated, pair.unmatched
-
-
-def _table(pairs: list[Reversal], changed, gap, predicted, unmatched, rows: np.ndarray) -> pd.DataFrame:
-    """One row a pair of a kind, in logits: what the reversal changes, the gap, what the reading predicts, the control."""
-    columns = {"changed": changed, "gap": gap, "predicted": predicted, "unmatched": unmatched}
-    return pd.DataFrame({"query": [pair.query_id for pair in pairs], **columns})[rows]
+def _table(study: Study, pairs: list[Reversal]) -> pd.DataFrame:
+    """One row a pair: what the reversal changes, the gap, the control (NaN without a shared word), what others predict."""
+    texts = [(p.query, text) for p in pairs for text in (p.document, p.changed, p.unrelated, p.unmatched)]
+    plain, changed, unrelated, unmatched = study.model.score_pairs(texts, progress=True).reshape(-1, 4).T
+    return pd.DataFrame(
+        {
+            "kind": [pair.kind for pair in pairs],
+            "query": [pair.query_id for pair in pairs],
+            "changed": changed - plain,
+            "gap": plain - unrelated,
+            "unmatched": np.where([p.unmatched != p.document for p in pairs], unmatched - plain, np.nan),
+            "predicted": predicted_changes(study, pairs),
+            "bm25": bm25_changes(study.collection, pairs),
+        }
+    )
 
 
 def predicted_changes(study: Study, pairs: list[Reversal]) -> np.ndarray:
@@ -182,7 +184,7 @@ def path_of_not(study: Study, pairs: list[Reversal]) -> dict:
     }
 
 
-def _summary(table: pd.DataFrame, bm25: np.ndarray) -> dict:
+def _summary(table: pd.DataFrame) -> dict:
     changed, predicted = table.changed.to_numpy(), table.predicted.to_numpy()
     return {
         "n_pairs": len(table),
@@ -194,7 +196,7 @@ def _summary(table: pd.DataFrame, bm25: np.ndarray) -> dict:
         "pearson with predicted": pearson(predicted, changed),
         "spearman with predicted": spearman(predicted, changed),
         "lower after the change": float((changed < 0).mean()),
-        "BM25's absolute change": float(np.abs(bm25).mean()),
+        "BM25's absolute change": float(table.bm25.abs().mean()),
     }
 
 
