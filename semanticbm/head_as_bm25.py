@@ -193,9 +193,9 @@ def _as_bm25(name: str, place: int, masses: AttentionMasses, avgdl: float, draws
     )
     k1, b = bm25_parameters(beta, sink, avgdl)
     match = masses.match[place]
-    predicted = predicted_mass(masses.tf, masses.length, beta[0], sink[0])
+    predicted = predicted_mass(masses.tf, masses.length, beta[:1], sink[:1])
     own_beta = _beta_in_other_documents(masses.beta()[place], masses.query, masses.token)
-    by_word = predicted_mass(masses.tf, masses.length, own_beta, sink[0])
+    by_word = predicted_mass(masses.tf, masses.length, own_beta, sink[:1])
     return HeadAsBM25(
         name,
         _interval(k1),

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from semanticbm.attention import attention_patterns, mass_on_document
 from semanticbm.cross_encoder import CrossEncoder, Pair
 from semanticbm.errors import TruncationWarning, UserError
 from semanticbm.path_patching import direct_effects_many
+from semanticbm.written import source_mask
 
 Row = dict
 Measurement = Callable[[CrossEncoder, list[Row]], list[Row]]
@@ -41,16 +41,28 @@ def score_pairs(model: CrossEncoder, rows: list[Row]) -> list[Row]:
     return [{"score": float(score)} for score in scores]
 
 
+@torch.no_grad()
 def features(model: CrossEncoder, rows: list[Row]) -> list[Row]:
-    """`score`, the query's `pieces`, and MS of all heads as `matching`, flat [layer, head, query piece] (chapter 5)."""
-    return [
-        {
-            "score": pattern.score,
-            "pieces": model.tokenizer.convert_ids_to_tokens(pattern.ids[pattern.query].tolist()),
-            "matching": mass_on_document(pattern).ravel().tolist(),
-        }
-        for pattern in attention_patterns(model, pairs_of(rows), batch_size=len(rows))
-    ]
+    """`score`, the query's `pieces`, and MS of all heads as `matching`, flat [layer, head, query piece] (chapter 5).
+
+    `matching_scores` of chapter 5 for a whole batch: the patterns stay on the device, and only the sums leave it.
+    """
+    encoding = model.encode(pairs_of(rows))
+    output = model.hf(**encoding.inputs, output_attentions=True)
+    on_document = source_mask(encoding, "document")[:, None, :, None]
+    masses = [(pattern @ on_document).squeeze(-1) for pattern in output.attentions]
+    matching = torch.stack(masses, dim=1).cpu().numpy()  # [batch, layer, head, position]
+    found = []
+    for row, span in enumerate(encoding.query_spans):
+        pieces = encoding.input_ids[row, slice(*span)].tolist()
+        found.append(
+            {
+                "score": float(output.logits[row, 0]),
+                "pieces": model.tokenizer.convert_ids_to_tokens(pieces),
+                "matching": matching[row, :, :, slice(*span)].ravel().tolist(),
+            }
+        )
+    return found
 
 
 def direct_effects(model: CrossEncoder, rows: list[Row]) -> list[Row]:

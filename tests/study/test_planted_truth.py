@@ -12,7 +12,7 @@ import pytest
 from study import planted
 
 from semanticbm.study.claims import Finding, judge, rules
-from semanticbm.study.experiments import EXPERIMENTS
+from semanticbm.study.experiments import EXPERIMENTS, matching
 
 RULES = {rule["id"]: rule for rule in rules()}
 R, N, NA = "reproduced", "not reproduced", "not applicable"
@@ -250,6 +250,21 @@ def test_findings_have_the_planted_sizes(monkeypatch, tmp_path):
     cut = findings_of("ablation", planted.plant_ablation, monkeypatch, tmp_path)
     assert (cut["sufficiency"].measured, cut["sufficiency"].control) == (near(1.0), near(-1.0))
     assert cut["necessity"].measured < -0.3
+
+
+def test_a_head_that_looks_nowhere_takes_no_fit_from_the_others(monkeypatch, tmp_path):
+    """Some heads of the compiled model give a row no attention: beta is unknown, and once no head had an answer."""
+    study = planted.study_of(tmp_path)
+    planted.plant_effective(monkeypatch, study, "present")
+    masses, length = matching.attention_masses()
+    expected = matching.effective(study)["findings"]["r_squared"].measured
+    others = [head not in study.heads("matching") for head in np.ndindex(*study.model.head_shape)]
+    idle = others.index(True)
+    masses.match[idle, :3] = masses.other[idle, :3] = 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = matching.effective(study)
+    assert found["findings"]["r_squared"].measured == expected and not found["findings"]["r_squared"].note
+    assert np.isnan(found["r_squared"].ravel()[idle]) and np.isfinite(found["findings"]["r_squared"].control)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -176,14 +176,15 @@ def query_draws(masses: AttentionMasses, seed: int, n_draws: int = FIT_DRAWS) ->
 def fits_by_draw(masses: AttentionMasses, counts: np.ndarray) -> np.ndarray:
     """R squared of the two-number model of each head for each draw of the queries: float [head, draw].
 
-    beta and the sink's logit are means over the drawn queries of each query's mean; the fit is over all their rows.
+    beta and the sink's logit are means over the drawn queries of each query's mean; the fit is over all their rows. NaN for a
+    head that gives some row no attention at all.
     """
     beta, sink = (_mean_over_draws(values, masses.query, counts) for values in (masses.beta(), masses.sink_logit()))
     fits = np.empty(beta.shape)
     for head, actual in enumerate(masses.match):
+        predicted = predicted_mass(masses.tf, masses.length, beta[head][:, None], sink[head][:, None])  # [draw, row]
         for draw, count in enumerate(counts):
-            predicted = predicted_mass(masses.tf, masses.length, beta[head, draw], sink[head, draw])
-            fits[head, draw] = weighted_r_squared(actual, predicted, count[masses.query])
+            fits[head, draw] = weighted_r_squared(actual, predicted[draw], count[masses.query])
     return fits
 
 
