@@ -37,9 +37,9 @@ N_PAIRS = 1024
 NUMBERS = {"score": "score", "features": "matching", "effects": "effects"}  # the column that is compared
 
 
-def rows_of(tokenizer, n: int = N_PAIRS) -> list[Row]:
+def rows_of(tokenizer, n: int, per_query: int) -> list[Row]:
     """n rows: the pairs of TFC1, whose documents have a baseline of equal length, again and again until there are n."""
-    found = diagnostic_pairs("TFC1", load_collection(), tokenizer, Settings(documents_per_query=4)).pairs
+    found = diagnostic_pairs("TFC1", load_collection(), tokenizer, Settings(documents_per_query=per_query)).pairs
     some = [found[k % len(found)] for k in range(n)]
     return [
         {"query_id": "q", "query": pair.query, "document_id": str(k)}
@@ -125,7 +125,7 @@ def measured(rounds: int, parser: argparse.ArgumentParser) -> dict:
         cpu, gpu = load("classroom", "cpu"), load("classroom", "cuda")
     except UserError as error:
         parser.error(str(error))
-    rows = rows_of(cpu.tokenizer)
+    rows = rows_of(cpu.tokenizer, N_PAIRS, per_query=4)
     few = rows[:64]
     return {
         "machine": {

@@ -23,10 +23,10 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from gpu import rows_of
 
-from semanticbm.collection import Collection, load_collection
+from semanticbm.collection import Collection
 from semanticbm.compiled import compile_bm25
-from semanticbm.diagnostics import Settings, diagnostic_pairs
 from semanticbm.ladder import load
 from semanticbm.scale import parts
 from semanticbm.scale.measurements import MEASUREMENTS, BatchRunner
@@ -118,17 +118,7 @@ def measure_speed(n: int = 64) -> list[dict]:
     """Pairs a processor second, one thread, for each measurement."""
     torch.set_num_threads(1)
     model = load("classroom", "cpu")
-    found = diagnostic_pairs("TFC1", load_collection(), model.tokenizer, Settings(documents_per_query=2)).pairs[:n]
-    rows = [
-        {
-            "query_id": "q",
-            "query": pair.query,
-            "document_id": str(k),
-            "document": pair.perturbed,
-            "baseline": pair.baseline,
-        }
-        for k, pair in enumerate(found)
-    ]
+    rows = rows_of(model.tokenizer, n, per_query=2)
     tokens = float(model.encode([(row["query"], row["document"]) for row in rows]).lengths.double().mean())
     return [speed_of(name, model, rows) | {"mean_tokens": tokens} for name in MEASUREMENTS]
 

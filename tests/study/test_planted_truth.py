@@ -256,7 +256,7 @@ def test_a_head_that_looks_nowhere_takes_no_fit_from_the_others(monkeypatch, tmp
     """Some heads of the compiled model give a row no attention: beta is unknown, and once no head had an answer."""
     study = planted.study_of(tmp_path)
     planted.plant_effective(monkeypatch, study, "present")
-    masses, length = matching.attention_masses()
+    masses, _ = matching.attention_masses()
     expected = matching.effective(study)["findings"]["r_squared"].measured
     others = [head not in study.heads("matching") for head in np.ndindex(*study.model.head_shape)]
     idle = others.index(True)
