@@ -210,17 +210,49 @@ def explain_many(
     """
     pairs = [(without_surrogates(query), without_surrogates(document)) for query, document in check_pairs(pairs)]
     background = background_of(model, collection)
+    asked = {query: _asked(model, background, query) for query, _ in pairs}
     return [
-        _explain(model, background, pair, reading, zero, causes)
+        _explain(model, background, asked[pair[0]], pair, reading, zero, causes)
         for pair, reading, zero in read_beside_fillers(model, pairs, background.heads, label)
     ]
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What a term of a query is, whatever the document: its place, pieces, word for BM25 ("" for a term such as "?"), IDFs."""
+
+    characters: slice
+    pieces: list[int]
+    word: str
+    idf: float
+    u0_idf: float | None
+
+
+def _asked(model: CrossEncoder, background: Background, query: str) -> list[_Asked]:
+    ids, u0_idf, found = model.tokenizer(query, add_special_tokens=False)["input_ids"], background.u0_idf, []
+    for characters, pieces in query_words(model, query):
+        word = next(iter(words(query[characters])), "")
+        idf = background.bm25.word_idf(word) if word else 0.0
+        semantic = None if u0_idf is None else float(u0_idf[[ids[piece] for piece in pieces]].mean())
+        found.append(_Asked(characters, pieces, word, idf, semantic))
+    return found
+
+
 def _explain(
-    model: CrossEncoder, background: Background, pair: Pair, reading: PairReading, zero: QueryReading, causes: bool
+    model: CrossEncoder,
+    background: Background,
+    asked: Sequence[_Asked],
+    pair: Pair,
+    reading: PairReading,
+    zero: QueryReading,
+    causes: bool,
 ) -> Explanation:
     query, document = pair
-    terms = _terms(model, background, pair, reading, zero, causes)
+    earned = _earned_by_terms(asked, reading, zero)
+    cuts = [Cuts(None, None)] * len(asked)
+    if causes:
+        cuts = cut_terms(model, query, document, reading.score, earned, filler_for(query))
+    terms = _terms(background, asked, pair, reading, zero, earned, cuts)
     explained = sum(term.share for term in terms)
     unexplained = unexplained_part(reading, zero)
     percentile = percentile_of(unexplained, background.unexplained)
@@ -269,37 +301,38 @@ def reason_for_doubt(unexplained: float, explained: float, percentile: float | N
     return ""
 
 
+def _earned_by_terms(asked: Sequence[_Asked], reading: PairReading, zero: QueryReading) -> list[np.ndarray]:
+    """What the matching heads took from each document piece for each term: one float [position] a term, logits."""
+    at = earned_by_positions(reading, zero)
+    return [at[term.pieces].sum(axis=0) for term in asked]
+
+
 def _terms(
-    model: CrossEncoder, background: Background, pair: Pair, reading: PairReading, zero: QueryReading, causes: bool
+    background: Background,
+    asked: Sequence[_Asked],
+    pair: Pair,
+    reading: PairReading,
+    zero: QueryReading,
+    earned: Sequence[np.ndarray],
+    cuts: Sequence[Cuts],
 ) -> list[Term]:
     query, document = pair
-    owned = query_words(model, query)
-    of_pieces, at = shares_of_pieces(reading, zero), earned_by_positions(reading, zero)
-    earned = [at[pieces].sum(axis=0) for _, pieces in owned]
-    cuts = [Cuts(None, None)] * len(owned)
-    if causes:
-        cuts = cut_terms(model, query, document, reading.score, earned, filler_for(query))
-    soft, ids = reading.pattern.sum(axis=-1).mean(axis=0), model.tokenizer(query, add_special_tokens=False)["input_ids"]
-    written = words(document)
+    of_pieces, soft = shares_of_pieces(reading, zero), reading.pattern.sum(axis=-1).mean(axis=0)
     return [
         Term(
-            query[characters],
-            pieces,
-            weight := float(zero.weights[pieces].sum()),
-            (share := float(of_pieces[pieces].sum())) / weight if weight else 0.0,
+            query[term.characters],
+            term.pieces,
+            weight := float(zero.weights[term.pieces].sum()),
+            (share := float(of_pieces[term.pieces].sum())) / weight if weight else 0.0,
             share,
-            _lexical(background, query[characters], written),
-            Soft(float(soft[pieces].mean()), _mean_idf(background, [ids[piece] for piece in pieces])),
+            lexical,
+            Soft(float(soft[term.pieces].mean()), term.u0_idf),
             cut.removal,
             cut.masked,
             _best_tokens(row, reading.pieces),
         )
-        for (characters, pieces), row, cut in zip(owned, earned, cuts, strict=True)
+        for term, lexical, row, cut in zip(asked, _lexical(background, asked, document), earned, cuts, strict=True)
     ]
-
-
-def _mean_idf(background: Background, ids: Sequence[int]) -> float | None:
-    return None if background.u0_idf is None else float(background.u0_idf[ids].mean())
 
 
 def _best_tokens(earned: np.ndarray, pieces: Sequence[str]) -> list[Token]:
@@ -308,14 +341,15 @@ def _best_tokens(earned: np.ndarray, pieces: Sequence[str]) -> list[Token]:
     return [Token(int(place), pieces[place], float(earned[place])) for place in order if earned[place] > 0]
 
 
-def _lexical(background: Background, term: str, written: list[str]) -> Lexical:
-    """BM25's numbers for a term in a document of these words; a term such as "?" is no word for BM25 and has zeros."""
-    index, found = background.bm25, words(term)
-    if not found:
-        return Lexical(0, 0.0, 0.0, 0.0)
-    tf, idf = written.count(found[0]), index.word_idf(found[0])
-    factor = float(tf_factor(tf, len(written), index.avgdl, index.k1, index.b))
-    return Lexical(tf, idf, factor, idf * factor)
+def _lexical(background: Background, asked: Sequence[_Asked], document: str) -> list[Lexical]:
+    """BM25's numbers for the terms in a document of these words; a term that is no word for BM25 has zeros."""
+    index, written = background.bm25, words(document)
+    counts = [written.count(term.word) for term in asked]
+    factors = tf_factor(counts, len(written), index.avgdl, index.k1, index.b).tolist()
+    return [
+        Lexical(tf, term.idf, factor, term.idf * factor)
+        for term, tf, factor in zip(asked, counts, factors, strict=True)
+    ]
 
 
 # ---- Two documents -------------------------------------------------------------------------------------------------

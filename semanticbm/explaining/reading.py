@@ -23,15 +23,18 @@ import string
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import nnsight
 import numpy as np
 import torch
+from torch import Tensor
 
+from semanticbm.bert import embeddings, layers, projection, self_attention, z_projection
 from semanticbm.collection import words
 from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, progress_bar
 from semanticbm.diagnostics import Settings
 from semanticbm.errors import UserError
-from semanticbm.explaining.forward import run
 from semanticbm.heads import Head
+from semanticbm.one_pass import last_layer_of_cls
 from semanticbm.patching import to_numpy
 
 LENGTHS = tuple(round(8 * 2 ** (step / 2)) for step in range(12))  # pieces: 8, 11, 16, 23 ... 362
@@ -97,14 +100,45 @@ def read_fillers(model: CrossEncoder, pairs: Iterable[Pair], heads: Sequence[Hea
     return found
 
 
+@dataclass(frozen=True)
+class _Trace:
+    """What a trace of a batch leaves behind: float [batch, ...]; for each layer that was asked for z, patterns, values."""
+
+    scores: Tensor
+    state: Tensor
+    cls: Tensor
+    z: dict[int, Tensor]
+    pattern: dict[int, Tensor]
+    values: dict[int, Tensor]
+
+
+def _trace(model: CrossEncoder, encoding: Encoding, below: Sequence[int]) -> _Trace:
+    """One nnsight trace; its last layer is skipped for [CLS] alone. Where gradients are on, they reach back to the start."""
+    mask, traced, last = encoding.attention_mask[:, None, None, :].bool(), model.traced, layers(model.traced)[-1]
+    with traced.trace(**encoding.inputs):
+        z, pattern, values = nnsight.save({}), nnsight.save({}), nnsight.save({})
+        if torch.is_grad_enabled():
+            embeddings(traced).output.requires_grad_(True)
+        for layer in below:
+            values[layer] = projection(layers(traced)[layer], "v").output.unflatten(-1, (model.n_heads, -1))
+            pattern[layer] = self_attention(layers(traced)[layer]).output[1]
+            z[layer] = z_projection(layers(traced)[layer]).input
+        state = last.input.save()
+        written, cls = last_layer_of_cls(model, state, mask)
+        cls.save()
+        last.skip(written)
+        scores = traced.output.logits[:, 0].save()
+    return _Trace(scores, state, cls, z, pattern, values)
+
+
 @torch.enable_grad()
 def _read_slopes(model: CrossEncoder, encoding: Encoding, heads: Sequence[Head]) -> list[QueryReading]:
-    found, below = run(model, encoding), sorted({layer for layer, _ in heads})
+    below = sorted({layer for layer, _ in heads})
+    found = _trace(model, encoding, below)
     *by_layer, slope = torch.autograd.grad(found.scores.sum(), [*(found.z[layer] for layer in below), found.state])
     by_head = {layer: z.unflatten(-1, (model.n_heads, -1)) for layer, z in zip(below, by_layer, strict=True)}
     chosen = torch.stack([by_head[layer][:, :, head] for layer, head in heads], 1)
-    cls = found.looks(model.n_layers - 1, list(range(model.n_heads)))[:, :, 0].mean(dim=1)
-    arrays = [to_numpy(value) for value in (found.scores, found.state, slope, chosen, cls)]
+    arrays = [to_numpy(value) for value in (found.scores, found.state, slope, chosen, found.cls[:, :, 0].mean(dim=1))]
     spans = [slice(*span) for span in encoding.query_spans]
     return [_cut_query(span, *(array[row] for array in arrays)) for row, span in enumerate(spans)]
 
@@ -116,9 +150,9 @@ def _cut_query(query: slice, score, state, slope, head_slopes, cls) -> QueryRead
 
 @torch.no_grad()
 def _read_batch(model: CrossEncoder, encoding: Encoding, heads: Sequence[Head]) -> list[PairReading]:
-    found, pieces = run(model, encoding), slice(max(stop for _, stop in encoding.query_spans))
-    patterns = torch.cat([found.looks(layer, [head], pieces) for layer, head in heads], 1)
-    values = torch.stack([found.v[layer][:, head] for layer, head in heads], 1)
+    found = _trace(model, encoding, sorted({layer for layer, _ in heads}))
+    patterns = torch.stack([found.pattern[layer][:, head] for layer, head in heads], 1)
+    values = torch.stack([found.values[layer][:, :, head] for layer, head in heads], 1)
     arrays = [to_numpy(value) for value in (found.scores, found.state, patterns, values)]
     return [_cut(model, encoding, row, *(array[row] for array in arrays)) for row in range(len(encoding))]
 

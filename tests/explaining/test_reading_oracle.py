@@ -1,4 +1,4 @@
-"""The forward pass written out gives what Hugging Face's pass and an nnsight trace with its gradient give."""
+"""What an explanation reads in one trace with a short last layer is what whole passes give, pair by pair."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from builders import random_bert
 from semanticbm.bert import layers, projection
 from semanticbm.errors import UserError
 from semanticbm.explaining.explanation import explain
-from semanticbm.explaining.forward import run
 from semanticbm.explaining.reading import read_fillers, read_pairs
+from semanticbm.one_pass import last_layer_of_cls
 from semanticbm.written import query_slopes, read_query
 
 PAIRS = [
@@ -63,12 +63,14 @@ def test_slopes_are_those_of_a_trace(request, fixture, tolerance):
 
 
 @torch.no_grad()
-def test_attention_sums_to_one_over_what_is_no_padding(model):
+def test_the_last_layer_of_cls_alone_is_the_last_layer(model):
     encoding = model.encode(PAIRS)
-    looks = run(model, encoding).looks(1, [0, 2], slice(3))
-    assert looks.shape == (len(PAIRS), 2, 3, encoding.input_ids.shape[1])
-    np.testing.assert_allclose(looks.sum(-1), 1, atol=1e-12)
-    assert (looks * ~encoding.attention_mask.bool()[:, None, None]).abs().max() == 0
+    whole = model.hf(**encoding.inputs, output_attentions=True, output_hidden_states=True)
+    mask = encoding.attention_mask[:, None, None, :].bool()
+    written, pattern = last_layer_of_cls(model, whole.hidden_states[-2], mask)
+    np.testing.assert_allclose(written, whole.hidden_states[-1][:, :1], atol=1e-10)
+    np.testing.assert_allclose(pattern, whole.attentions[-1][:, :, :1], atol=1e-12)
+    assert (pattern * ~mask).abs().max() == 0
 
 
 def test_a_model_of_one_layer_is_refused_in_one_line(tokenizer):
