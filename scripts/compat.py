@@ -45,19 +45,19 @@ def requirements(extras: tuple[str, ...] = EXTRAS) -> list[Requirement]:
 
 
 def resolve(kind: str, torch: str) -> Path:
-    """A file of constraints with the versions for an environment; `torch`: this version instead of the resolved one."""
-    file = FOLDER / f"{kind}.txt"
+    """A file of constraints with the versions for an environment; `torch`: this version, and what it asks for."""
+    file, bound = FOLDER / f"{kind}.txt", FOLDER / "torch.txt"
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    bound.write_text(f"torch=={torch}\n" if torch else "", encoding="utf-8")
     resolution = "lowest-direct" if kind == "lowest" else "highest"
     extras = [part for name in EXTRAS for part in ("--extra", name)]
     command = [sys.executable, "-m", "uv", "pip", "compile", str(ROOT / "pyproject.toml"), *extras]
     command += ["--resolution", resolution, "--no-header", "--no-annotate", "--quiet", "--output-file", str(file)]
+    command += ["--constraint", str(bound)]
     file.unlink(missing_ok=True)
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"compat: no versions fit together for {kind}: {done.stderr.strip()[-600:]}")
-    lines = file.read_text(encoding="utf-8").splitlines()
-    lines = [f"torch=={torch}" if torch and line.startswith("torch==") else line for line in lines]
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
 
 
@@ -121,7 +121,6 @@ def main() -> None:
     parser.add_argument("--torch", default="", help="this version of torch in both")
     parser.add_argument("--tests", default="tests/library", help="the tests to run")
     asked = parser.parse_args()
-    FOLDER.mkdir(parents=True, exist_ok=True)
     kinds = [asked.only] if asked.only else ["lowest", "newest"]
     rows = [try_environment(kind, asked.torch, asked.tests) for kind in kinds]
     store(rows)

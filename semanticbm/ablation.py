@@ -41,8 +41,6 @@ TOKEN_ROLES = ("cls", "query", "sep", "document")
 PADDING = -1  # the role of a padding token
 SIDES = ("cls", "query", "document")
 
-# ---- Which position is what ----------------------------------------------------------------------------------------
-
 
 def token_roles(encoding: Encoding) -> Tensor:
     """The role of each position as its number in `TOKEN_ROLES`, -1 for padding: int [batch, position] (chapter 8)."""
@@ -65,9 +63,6 @@ def side(encoding: Encoding, name: str) -> Tensor:
     first[:, 0] = True
     sides = {"cls": first, "query": (encoding.token_type_ids == 0) & ~first, "document": encoding.token_type_ids == 1}
     return sides[name] & encoding.attention_mask.bool()
-
-
-# ---- Mean ablation -------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -127,7 +122,7 @@ def mean_ablation(
     pairs: Sequence[Pair],
     heads: Iterable[Head],
     means: Tensor,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     progress: bool = False,
 ) -> np.ndarray:
     """Scores with z of the heads replaced by its mean for each token's role: float [pair] (chapter 8).
@@ -140,9 +135,6 @@ def mean_ablation(
     for places, encoding in model.batches(check_pairs(pairs), batch_size, label, longest_first=True):
         scores[places] = to_numpy(ablated_scores(model, encoding, heads_by_layer, means))
     return scores
-
-
-# ---- Blocked attention ---------------------------------------------------------------------------------------------
 
 
 def blocked_entries(encoding: Encoding, rows: str, columns: str) -> Tensor:

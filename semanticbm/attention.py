@@ -39,7 +39,7 @@ class PairAttention:
 
 @torch.no_grad()
 def attention_patterns(
-    model: CrossEncoder, pairs: Sequence[Pair], batch_size: int = 16, label: str = ""
+    model: CrossEncoder, pairs: Sequence[Pair], batch_size: int | None = None, label: str = ""
 ) -> Iterator[PairAttention]:
     """Attention of each pair, in order, from one forward pass a batch. With a `label`, a progress bar (chapter 5)."""
     for _, encoding in model.batches(pairs, batch_size, label):

@@ -47,9 +47,6 @@ Idf = Callable[[np.ndarray, int], np.ndarray]
 RANK_BM25_EPSILON = 0.25  # share of the mean IDF
 
 
-# ---- The three ideas, one function each ----------------------------------------------------------------------------
-
-
 def length_norm(length, avgdl: float, b: float = 0.75):
     """How long a document counts, 1 at the mean length: 1 - b + b |d| / avgdl (Robertson and Zaragoza 2009).
 
@@ -99,9 +96,6 @@ def rank_bm25_idf(document_frequency, n_documents: int) -> np.ndarray:
 
 
 idf = lucene_idf  # the default of this library
-
-
-# ---- A collection, indexed -----------------------------------------------------------------------------------------
 
 
 def check_parameters(k1: float, b: float) -> None:

@@ -105,9 +105,6 @@ def words(text: str) -> list[str]:
     return [word for word, _ in SPLITTER.pre_tokenize_str(NORMALIZER.normalize_str(without_surrogates(text)))]
 
 
-# ---- The kinds -----------------------------------------------------------------------------------------------------
-
-
 def _assembled(
     name: str,
     documents: TextFile,

@@ -129,9 +129,6 @@ def predicted_mass(tf, length, beta: float, sink: float):
     return match / (match + (length - tf) + np.exp(sink))
 
 
-# ---- Reading the attention -----------------------------------------------------------------------------------------
-
-
 def attention_masses(
     model: CrossEncoder, heads: Sequence[Head], pairs: Sequence[Pair]
 ) -> tuple[AttentionMasses, float]:
@@ -140,7 +137,7 @@ def attention_masses(
         model.check_head(*head)
     numbers = {query: number for number, query in enumerate(dict.fromkeys(query for query, _ in pairs))}
     rows, lengths = [], []
-    for batch, encoding in model.batches(pairs, batch_size=16):
+    for batch, encoding in model.batches(pairs):
         attention = model.attention(encoding)
         lengths += [stop - first for first, stop in encoding.document_spans]
         for place, number in enumerate(batch):
@@ -175,9 +172,6 @@ def _rows_of_pair(encoding: Encoding, attention: np.ndarray, place: int, query: 
     sink = rows[..., :d_start].sum(axis=-1) + rows[..., d_stop:].sum(axis=-1)
     n_rows = int(chosen.sum())
     return match, other, sink, tf[chosen], np.full(n_rows, len(text)), np.full(n_rows, query), asked[chosen]
-
-
-# ---- From masses to parameters -------------------------------------------------------------------------------------
 
 
 def _bootstrap_draws(n_numbers: int, queries: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:

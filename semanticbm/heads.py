@@ -26,9 +26,6 @@ from semanticbm.evaluation import bootstrap_mean
 Head = tuple[int, int]
 
 
-# ---- Names ---------------------------------------------------------------------------------------------------------
-
-
 def parse_head(name: str) -> Head:
     """Read a head's name, such as "4.5", as (layer, head) (chapter 2); `UserError` for anything else."""
     layer, dot, head = str(name).partition(".")
@@ -40,9 +37,6 @@ def parse_head(name: str) -> Head:
 def head_name(layer: int, head: int) -> str:
     """Write (layer, head) as the book does: "4.5" (chapter 2)."""
     return f"{layer}.{head}"
-
-
-# ---- All heads, other heads ----------------------------------------------------------------------------------------
 
 
 def all_heads(shape: tuple[int, int]) -> list[Head]:
@@ -92,9 +86,6 @@ def _draw_others(pool: list[Head], heads: list[Head], rng: np.random.Generator) 
 
 def _layer_of(head: Head) -> int:
     return head[0]
-
-
-# ---- Numbers, tables, choices --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

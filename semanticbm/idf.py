@@ -49,7 +49,7 @@ from torch import Tensor
 from semanticbm.bert import word_embeddings
 from semanticbm.bm25 import BM25
 from semanticbm.collection import Collection
-from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair
+from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, usual_batch
 from semanticbm.diagnostics import Pieces
 from semanticbm.errors import UserError
 from semanticbm.evaluation import pearson, spearman
@@ -312,14 +312,14 @@ def edited_scores(
     encoding: Encoding,
     mask: Tensor,
     edits: Sequence[tuple[Direction, float]],
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> np.ndarray:
     """Scores with the word vectors at `mask` moved along a direction: float [edit, batch] (chapter 6, eq-u0-edit).
 
     mask: bool [batch, position]. edits: (direction, steps), each one another copy of the batch in one traced run. No
     weight is changed. `batch_size`: sequences in a run.
     """
-    step, scores = max(1, batch_size // len(encoding)), []
+    step, scores = max(1, (batch_size or usual_batch(model.device)) // len(encoding)), []
     for some in (edits[start : start + step] for start in range(0, len(edits), step)):
         with model.traced.trace(**copies(encoding, len(some))):
             module = word_embeddings(model.traced)

@@ -69,16 +69,14 @@ CONDITIONS = ("same", "synonym", "random", "filler")
 # ---- Attention patterns --------------------------------------------------------------------------------------------
 
 
-def matching_scores(
-    model: CrossEncoder, query: str, documents: Sequence[str], batch_size: int = 16
-) -> list[np.ndarray]:
+def matching_scores(model: CrossEncoder, query: str, documents: Sequence[str]) -> list[np.ndarray]:
     """MS of each document: a list of float arrays [layer, head, query piece], one a document.
 
     Attention mass from each query piece to the document's pieces, the last [SEP] left out.
     Chapter 5, eq-matching-score.
     """
     pairs = [(query, document) for document in documents]
-    return [mass_on_document(pattern) for pattern in attention_patterns(model, pairs, batch_size)]
+    return [mass_on_document(pattern) for pattern in attention_patterns(model, pairs)]
 
 
 # ---- Curves: one thing varies, the rest is fixed -------------------------------------------------------------------

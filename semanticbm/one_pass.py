@@ -47,7 +47,7 @@ from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.heads import Head, all_heads
 from semanticbm.patching import Run
 
-MEMORY_BYTES = 256 * 2**20  # what one batch of senders may need, about
+MEMORY_BYTES = 64 * 2**20  # what one batch of senders may need, about
 
 
 # ---- Frozen heads: every position alone ----------------------------------------------------------------------------

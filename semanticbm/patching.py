@@ -62,7 +62,7 @@ import torch
 from torch import Tensor
 
 from semanticbm.bert import embeddings, layers, mlp_projection, z_projection
-from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair
+from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, usual_batch
 from semanticbm.errors import UserError
 
 MIN_CHANGE_LOGITS = 1e-4  # below it one pair's metric is mostly float32 rounding
@@ -130,14 +130,14 @@ def activation_patching(
     perturbed: Pair,
     site: str = "residual",
     positions: Positions = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> np.ndarray:
     """The metric m after patching one place at a time (chapter 4, section 3.1 of the paper).
 
     Returns float [layer] for the sites residual, attention and mlp, float [layer, head] for heads. With
-    `positions="each"` a last axis [position] is added. Equal inputs give exactly 0. `batch_size` places of a layer share
-    one traced run. `UserError` for pairs of unequal length, for different pairs with (almost) equal scores, or an unknown
-    site or position.
+    `positions="each"` a last axis [position] is added. Equal inputs give exactly 0. `batch_size` places of a layer (by default
+    `usual_batch`) share one traced run. `UserError` for pairs of unequal length, for different pairs with (almost) equal
+    scores, or an unknown site or position.
     """
     check_choice(site, SITES, "site")
     ours, theirs = encode_both(model, [baseline], [perturbed])
@@ -148,7 +148,7 @@ def activation_patching(
     scores = [
         patched_scores(model, ours, layer, site, _mixed(variants, value_b, value_p))
         for layer, (value_b, value_p) in enumerate(sources)
-        for variants in places.reshape(-1, *places.shape[-2:]).split(batch_size)
+        for variants in places.reshape(-1, *places.shape[-2:]).split(batch_size or usual_batch(model.device))
     ]
     patched = to_numpy(torch.cat(scores)).reshape(model.n_layers, *places.shape[:-2])
     return metric(patched, *(float(model.logits(encoding)[0]) for encoding in (ours, theirs)))

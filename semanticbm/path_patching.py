@@ -247,7 +247,7 @@ def effects_on_receivers_many(
     check_choice(method, METHODS, "method")
     form = one_pass.effects_through_receivers if method == "fast" else receiver_effects_textbook
     paths = partial(form, model, receivers=_by_layer(model, receivers, into), into=into)
-    return _measure(model, paths, baselines, perturbed, min_change, 8, progress)
+    return _measure(model, paths, baselines, perturbed, min_change, 1, progress)  # all senders of one pair fill a batch
 
 
 # ---- Batches of pairs ----------------------------------------------------------------------------------------------

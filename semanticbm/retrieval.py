@@ -64,7 +64,7 @@ class VectorEncoder:
         self.tokenizer = read_tokenizer(folder)
         self.model = AutoModel.from_pretrained(folder, use_safetensors=True).eval().requires_grad_(False)
 
-    def vectors(self, texts: list[str], batch_size: int = 32, progress: bool = False) -> np.ndarray:
+    def vectors(self, texts: list[str], batch_size: int = 8, progress: bool = False) -> np.ndarray:
         """Unit vectors: float [text, d_model]. Texts are cut at 256 tokens, as the backbone was trained."""
         label = "encoding texts" if progress else ""
         result = np.empty((len(texts), self.model.config.hidden_size), dtype=np.float32)

@@ -22,6 +22,7 @@ import torch
 from semanticbm.bert import layers
 from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.evaluation import pearson
+from semanticbm.one_pass import last_layer_of_cls
 
 
 @dataclass(frozen=True)
@@ -100,19 +101,20 @@ def mean_signals(
 
     step: float [d_model]; the state of piece i moves by (mean signal - signal) times it. With `unit_step` that is the
     smallest move that does it; with another vector of the same length it is the control. One traced run: the layers below
-    the last see each document once, the last layer a copy for each piece.
+    the last see each document once, the last layer, for [CLS] alone, a copy for each piece.
     """
     encoding = model.encode([(query, document) for document in documents])
     distance = (signals.mean(axis=0) - signals).T  # [piece, document]
     moves = torch.tensor(distance[..., None] * step, dtype=model.hf.dtype, device=model.device)
     first = encoding.query_spans[0][0]
+    mask = encoding.attention_mask[:, None, None, :].bool().repeat(1 + len(moves), 1, 1, 1)
     with model.traced.trace(**encoding.inputs):
-        state, mask, *rest = layers(model.traced)[-1].inputs[0]
+        last = layers(model.traced)[-1]
+        state = last.input
         copies = state.expand(1 + len(moves), *state.shape).clone()  # copy 0 stays as it is
         for piece, move in enumerate(moves):
             copies[1 + piece, :, first + piece] += move
-        mask = mask.repeat(len(copies), 1, 1, 1)
-        layers(model.traced)[-1].inputs = ((copies.flatten(0, 1), mask, *rest), {})
+        last.skip(last_layer_of_cls(model, copies.flatten(0, 1), mask)[0])
         scores = model.traced.output.logits[:, 0].save()
     plain, *moved = scores.double().cpu().numpy().reshape(-1, len(documents))
     return Cause(centred(distance * weights[:, None]), centred(np.array(moved) - plain))

@@ -24,7 +24,16 @@ from semanticbm.collection import Collection
 from semanticbm.cross_encoder import CrossEncoder, progress_bar
 from semanticbm.evaluation import bootstrap_median, pearson
 from semanticbm.heads import Head
-from semanticbm.written import MatchDirection, add_up, leave_one_out, match_direction, query_slopes, read_sources
+from semanticbm.written import (
+    MatchDirection,
+    Reading,
+    add_up,
+    by_length,
+    leave_one_out,
+    match_direction,
+    query_slopes,
+    read_sources,
+)
 
 Run = Mapping[str, Sequence[str]]  # {query id: document ids}
 
@@ -90,12 +99,31 @@ def read_along(
     )
 
 
+@dataclass(frozen=True)
+class _Some:
+    """One traced run over some documents of a query, and one with a gradient; arrays [document, ...] as in `Reading`."""
+
+    z: np.ndarray
+    z_all: np.ndarray
+    state: np.ndarray
+    cls: np.ndarray
+    score: np.ndarray
+    slopes: np.ndarray
+
+
+def _read_some(model: CrossEncoder, query: str, documents: Sequence[str]) -> _Some:
+    near, wide = read_sources(model, query, documents).values()
+    slopes = query_slopes(model, query, documents).heads
+    return _Some(near.z, wide.z, near.state, near.cls, near.score, slopes)
+
+
 def _read(
     model: CrossEncoder, collection: Collection, direction: MatchDirection, query: str, document_ids: Sequence[str]
 ) -> QueryReadings:
     text, documents = collection.queries[query], [collection.documents[document] for document in document_ids]
-    from_document, from_all = read_sources(model, text, documents).values()
-    slopes = leave_one_out(query_slopes(model, text, documents).heads)
+    of = by_length(model, text, documents, _read_some)
+    slopes = leave_one_out(of.slopes)
+    from_document, from_all = (Reading(z, of.state, of.cls, of.score) for z in (of.z, of.z_all))
     encoding = model.encode([(text, documents[0])])
     return QueryReadings(
         from_document.written(direction.heads),

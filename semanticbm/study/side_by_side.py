@@ -7,7 +7,7 @@ no choice was made on. It takes the heads that were found before; nothing is cho
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
@@ -17,7 +17,6 @@ from semanticbm.cross_encoder import CrossEncoder
 from semanticbm.evaluation import bootstrap_mean, measure, partial_correlation, pearson, spearman
 from semanticbm.heads import Head
 from semanticbm.idf import EmbeddingIdf, embedding_idf, idf_values, u0, word_table
-from semanticbm.retrieval import VectorEncoder
 from semanticbm.semantic_bm import Features, collect_features, cross_predict, query_folds, semantic_bm_columns
 from semanticbm.study import causes
 from semanticbm.study.claims import Finding
@@ -39,6 +38,7 @@ from semanticbm.study.readings import (
     written_fixed,
     written_own,
 )
+from semanticbm.study.study import BackboneVectors
 from semanticbm.study.variants import matching_columns, tuned_bm25
 
 Correlations = dict[str, float]  # {query id: Pearson with the score}
@@ -62,6 +62,7 @@ class Subject:
     measure: Run
     idf: Mapping[str, float]
     seed: int = 0
+    backbone: BackboneVectors = field(default_factory=BackboneVectors)
 
     @property
     def circuit(self) -> list[Head]:
@@ -450,11 +451,10 @@ def _untrained(subject: Subject, model: CrossEncoder, label: str) -> dict:
 
 def cosines_of(subject: Subject) -> dict[str, np.ndarray]:
     """The backbone's cosine of each measured query with its documents: {query id: float [document]}."""
-    encoder, found = VectorEncoder(), {}
-    for query, documents in subject.measure.items():
-        asked = encoder.vectors([subject.collection.queries[query]])[0]
-        found[query] = encoder.vectors([subject.collection.documents[document] for document in documents]) @ asked
-    return found
+    collection, run = subject.collection, subject.measure
+    pairs = [(collection.queries[query], collection.documents[document]) for query in run for document in run[query]]
+    cosines = iter(subject.backbone.cosines(pairs))
+    return {query: np.array([next(cosines) for _ in documents]) for query, documents in run.items()}
 
 
 def u0_correlation(subject: Subject) -> float:

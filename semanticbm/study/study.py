@@ -35,7 +35,7 @@ class BackboneVectors:
         """Loaded when the first text is asked for."""
         return VectorEncoder()
 
-    def vectors(self, texts: list[str], batch_size: int = 32, progress: bool = False) -> np.ndarray:
+    def vectors(self, texts: list[str], batch_size: int = 8, progress: bool = False) -> np.ndarray:
         """float [text, d_model], as `VectorEncoder.vectors`."""
         missing = [text for text in dict.fromkeys(texts) if text not in self.known]
         if missing:

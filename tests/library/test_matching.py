@@ -60,7 +60,7 @@ def hooked_attention(model, query, document):
 
 
 def test_matching_scores_equal_plain_hooks(model):
-    scores = matching_scores(model, QUERY, DOCUMENTS, batch_size=2)  # unequal lengths: padding must not matter
+    scores = matching_scores(model, QUERY, DOCUMENTS)  # unequal lengths: padding must not matter
     for document, found in zip(DOCUMENTS, scores, strict=True):
         attention = hooked_attention(model, QUERY, document)
         n_query = len(model.tokenizer(QUERY)["input_ids"]) - 2

@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, RidgeCV
+from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from semanticbm.bm25 import BM25
 from semanticbm.collection import Collection
@@ -11,10 +14,12 @@ from semanticbm.evaluation import pearson
 from semanticbm.idf import idf_values, u0, word_table
 from semanticbm.matching import matching_scores
 from semanticbm.semantic_bm import (
+    ALPHAS,
     Features,
     centre_within,
     collect_features,
     cross_predict,
+    fit_predict,
     idf_from_u0,
     padded,
     query_folds,
@@ -282,3 +287,15 @@ def test_the_papers_form_holds_the_planted_model_exactly():
 def test_positions_need_one_length(collected):
     with pytest.raises(UserError, match="one length"):
         positional_columns(collected, HEADS)
+
+
+@pytest.mark.parametrize("noise", [0.01, 30.0])  # a weak and a strong penalty are best
+def test_the_penalty_and_the_fit_are_those_of_ridge_cv(noise):
+    features = planted(noise=noise)
+    columns, test = features.matching.reshape(len(features), -1), query_folds(features)[0]
+    columns, score = (centre_within(values, features.query_ids) for values in (columns, features.score))
+    groups = GroupKFold(4).split(columns[~test], groups=features.query_ids[~test])
+    oracle = make_pipeline(StandardScaler(), RidgeCV(ALPHAS, cv=list(groups))).fit(columns[~test], score[~test])
+    found = fit_predict(columns, score, features.query_ids, test, centred=False)
+    np.testing.assert_allclose(found, oracle.predict(columns[test]), atol=1e-8)
+    assert (oracle[-1].alpha_ == ALPHAS[-1]) == (noise > 1)

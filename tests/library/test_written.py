@@ -12,6 +12,7 @@ from semanticbm.evaluation import pearson
 from semanticbm.written import (
     SOURCES,
     add_up,
+    by_length,
     leave_one_out,
     match_direction,
     match_signals,
@@ -150,3 +151,14 @@ def test_on_the_compiled_model_the_reading_is_the_score():
 def test_unknown_sources_are_refused(tiny):
     with pytest.raises(UserError, match="sources"):
         read_query(tiny, QUERY, DOCUMENTS, "query")
+
+
+def test_reading_by_length_is_reading_in_one_batch(tiny):
+    documents = ["bank " * n for n in (9, 1, 5, 30, 2, 7, 12, 3, 4, 20)]
+    together, parts = (read(tiny, "river bank", documents) for read in (query_slopes, partly))
+    np.testing.assert_allclose(parts.heads, together.heads, atol=1e-5)
+    np.testing.assert_allclose(parts.state, together.state, atol=1e-5)
+
+
+def partly(model, query, documents):
+    return by_length(model, query, documents, query_slopes)

@@ -32,7 +32,7 @@ def written(study: Study) -> dict:
         for queries in (first[: study.size(12, 4)], second[: study.size(32, 10)])
     )
     idf = widest_idf(study)[1]
-    subject = Subject(study.model, study.collection, matching, relays, choose, measure, idf, study.seed)
+    subject = Subject(study.model, study.collection, matching, relays, choose, measure, idf, study.seed, study.backbone)
     idle = {"random network": random_like(study.model, study.seed), "own parent": parent_of(study)}
     known = {name: model for name, model in idle.items() if model is not None}
     return compare(subject, known, n_draws=study.size(20, 5), label="readings")
