@@ -44,14 +44,14 @@ from semanticbm.study.variants import matching_columns, tuned_bm25
 Correlations = dict[str, float]  # {query id: Pearson with the score}
 CIRCUIT = "written by matching heads and relays"
 OWN_WEIGHT = "w, the model's own term weight"
-FEW = 10  # measured queries of controls that would cost too much on all
 
 
 @dataclass(frozen=True)
 class Subject:
     """What is read: a model, the heads found in it before, queries that choose directions, queries that are measured.
 
-    `idf`: the table behind U0 and the ridge regression, usually MS MARCO's.
+    `idf`: the table behind U0 and the ridge regression, usually MS MARCO's. `few`: measured queries of controls that would cost
+    too much on all. `backbone`: gives the cosines.
     """
 
     model: CrossEncoder
@@ -62,6 +62,7 @@ class Subject:
     measure: Run
     idf: Mapping[str, float]
     seed: int = 0
+    few: int = 10
     backbone: BackboneVectors = field(default_factory=BackboneVectors)
 
     @property
@@ -185,7 +186,7 @@ def directions_by_chance(subject: Subject, readings: Readings, n_draws: int = 40
 def gradients(subject: Subject, readings: Readings) -> dict[str, Correlations]:
     """Gradient times input at each layer, summed over query or document pieces, oriented as it comes; first queries only."""
     found: dict[str, Correlations] = {}
-    for query, documents in _first(subject.measure, FEW).items():
+    for query, documents in _first(subject.measure, subject.few).items():
         texts = [subject.collection.documents[document] for document in documents]
         for name, values in gradient_times_input(subject.model, subject.collection.queries[query], texts).items():
             found.setdefault(name, {})[query] = pearson(values, readings.of[query].score)
@@ -276,7 +277,7 @@ def mean_signal_effects(subject: Subject, readings: Readings, n_directions: int 
     others = random_directions(subject.model.d_model, n_directions, subject.seed + 1) * np.linalg.norm(step)
     choosing = read_along(subject.model, subject.collection, readings.direction, _first(subject.choose, 6))
     explained = _explained(subject, choosing, readings, step)
-    few = replace(readings, of=_first(readings.of, FEW))
+    few = replace(readings, of=_first(readings.of, subject.few))
     controls = [float(np.nanmean(_explained(subject, choosing, few, other))) for other in others]
     return {"explained": explained, "controls": controls}
 
@@ -438,7 +439,7 @@ def _first(of: Mapping, n: int) -> dict:
 
 def _untrained(subject: Subject, model: CrossEncoder, label: str) -> dict:
     """The circuit's heads, and all early heads, read in a network that learned nothing of this task."""
-    choose, few = _first(subject.choose, 6), _first(subject.measure, FEW)
+    choose, few = _first(subject.choose, 6), _first(subject.measure, subject.few)
     readings = read_all(model, subject.collection, choose, few, f"{label}, {model.name}" if label else "")
     return {
         "fixed direction": summary(readings.correlations(written_fixed(subject.circuit))),

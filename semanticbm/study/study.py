@@ -7,6 +7,7 @@ one seed, intervals included: an experiment makes its findings with `Study.findi
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from semanticbm.collection import Collection
-from semanticbm.cross_encoder import CrossEncoder
+from semanticbm.cross_encoder import CrossEncoder, Pair
 from semanticbm.evaluation import bootstrap_mean, bootstrap_median
 from semanticbm.heads import Head
 from semanticbm.retrieval import VectorEncoder
@@ -49,6 +50,25 @@ class BackboneVectors:
 
 
 @dataclass
+class KnownScores:
+    """The model's scores of pairs; each pair is scored once in a run."""
+
+    model: CrossEncoder
+    known: dict[Pair, float] = field(default_factory=dict)
+
+    def learn(self, pairs: Sequence[Pair], scores: Iterable[float]) -> None:
+        """Take over scores that the model gave these pairs elsewhere."""
+        self.known.update(zip(pairs, map(float, scores), strict=True))
+
+    def of(self, pairs: Sequence[Pair], progress: bool = False) -> np.ndarray:
+        """Scores of (query, document) pairs: float [pair], logits."""
+        missing = [pair for pair in dict.fromkeys(pairs) if pair not in self.known]
+        if missing:
+            self.learn(missing, self.model.score_pairs(missing, progress=progress))
+        return np.array([self.known[pair] for pair in pairs])
+
+
+@dataclass
 class Study:
     """One run: what is studied, how large, and where the results go.
 
@@ -62,6 +82,11 @@ class Study:
     seed: int = 0
     parts: dict[str, dict] = field(default_factory=dict)
     backbone: BackboneVectors = field(default_factory=BackboneVectors)
+
+    @cached_property
+    def scores(self) -> KnownScores:
+        """What the model scored in this run."""
+        return KnownScores(self.model)
 
     def size(self, full: int, quick: int) -> int:
         """A sample size: the first number in a full run, the second in a quick one."""

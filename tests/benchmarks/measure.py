@@ -222,8 +222,9 @@ def readings(model: CrossEncoder, n_rounds: int, n_documents: int = 16) -> dict:
     return {"model": model.name, "pairs": len(documents), "times": summary(times, "plain")}
 
 
-def explanations(model: CrossEncoder, n_rounds: int, n_queries: int = 4, depth: int = 8) -> dict:
+def explanations(model: CrossEncoder, n_rounds: int, threads: int, n_queries: int = 4, depth: int = 8) -> dict:
     """Explanations of many pairs in one call, causal checks off, against the model's scores of the same pairs."""
+    torch.set_num_threads(threads)
     collection = load_collection("classroom")
     graded = list(collection.judgements.items())[:n_queries]
     pairs = [
@@ -232,14 +233,14 @@ def explanations(model: CrossEncoder, n_rounds: int, n_queries: int = 4, depth: 
         for document in sorted(grades)[:depth]
     ]
     contestants = {
-        "plain": lambda: model.score_pairs(pairs, 16),
+        "plain": lambda: model.score_pairs(pairs),
         "explain_many": lambda: explain_many(model, pairs, collection),
     }
     for contestant in contestants.values():  # the first call also reads the collection
         contestant()
     times = summary(rounds(contestants, n_rounds, f"explanations, {model.name}"), "plain")
     rate = len(pairs) / times["explain_many"]["seconds"]
-    return {"model": model.name, "pairs": len(pairs), "times": times, "pairs_per_processor_second": rate}
+    return {"model": model.name, "pairs": len(pairs), "threads": threads, "times": times, "pairs_per_second": rate}
 
 
 def machine(threads: int) -> dict:
@@ -287,7 +288,7 @@ def table(result: dict) -> str:
         lines += [
             f"\nexplanations, {part['model']}, {part['pairs']} pairs",
             *_rows(part["times"], "x plain"),
-            f"  {part['pairs_per_processor_second']:.1f} pairs a second of one processor",
+            f"  {part['pairs_per_second']:.1f} pairs a second on {part['threads']} threads",
         ]
     return "\n".join([*lines, f"\nTransformerLens: {result['transformer_lens']}", f"MechIR: {result['mechir']}"])
 
@@ -320,7 +321,7 @@ def measured(part: str, options: argparse.Namespace, n_rounds: int) -> list[dict
     if part == "readings":
         return [readings(load("classroom", "cpu"), 3 * n_rounds)]
     if part == "explain":
-        return [explanations(load("classroom", "cpu"), n_rounds)]
+        return [explanations(load("classroom", "cpu"), 3 * n_rounds, threads) for threads in (1, 2)]
     models = [random_model(3 if options.quick else 12)] + ([] if options.quick else [load("classroom", "cpu")])
     if part == "to_score":
         return [to_score(model, options.tokens, n_rounds, not options.without_lens) for model in models]

@@ -30,8 +30,8 @@ def blocking(study: Study) -> dict:
     """Forbid [CLS], the query, or the document to look at the other side in all layers; what it does to the ranking."""
     if not study.collection.graded:
         return without_answer(NO_GRADES, "cls_document")
-    ranked = judged_pairs(study, study.halves[1][: study.size(30, 12)])
-    full = ranked.ndcg(study.model.score_pairs(ranked.texts))
+    ranked = judged_pairs(study, study.halves[1][: study.size(30, 8)])
+    full = ranked.ndcg(study.scores.of(ranked.texts))
     blocked = {
         f"{rows} cannot see {columns}": ranked.ndcg(
             block_attention(study.model, ranked.texts, rows, columns, progress=True)
@@ -88,12 +88,12 @@ def ablation(study: Study) -> dict:
     first, second = study.halves
     reference = ranked_pairs(study, judged_run(study, first, REFERENCE_DOCUMENTS))
     means = role_means(study.model, reference.texts, progress=True)
-    ranked = judged_pairs(study, second[: study.size(30, 8)])
+    ranked = judged_pairs(study, second[: study.size(30, 6)])
 
     def without(removed: list[Head]) -> np.ndarray:
         return mean_ablation(study.model, ranked.texts, removed, means, progress=True)
 
-    rows = {"full model": [study.model.score_pairs(ranked.texts)]}
+    rows = {"full model": [study.scores.of(ranked.texts)]}
     rows |= {name: [without(removed) for removed in draws] for name, draws in cut_heads(study, circuit).items()}
     return {"circuit": vars(circuit)} | _summary(study, ranked, rows)
 
@@ -126,7 +126,7 @@ def _draws(study: Study, circuit: Circuit, heads: list[Head]) -> list[list[Head]
     """As many other heads, layer by layer, none of them found and none of them a reader; [] if there are too few."""
     banned = [*circuit.readers, *circuit.middle]
     try:
-        return other_draws(heads, study.model.head_shape, study.size(3, 2), study.seed, banned)
+        return other_draws(heads, study.model.head_shape, study.size(3, 1), study.seed, banned)
     except UserError:
         return []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from semanticbm.evaluation import Run, measure
-from semanticbm.retrieval import bm25_run, fuse, rerank, top, vector_run
+from semanticbm.retrieval import bm25_run, fuse, top, vector_run
 from semanticbm.study.experiments.samples import NO_GRADES, without_answer
 from semanticbm.study.study import Study
 
@@ -22,7 +22,7 @@ def hybrid(study: Study) -> dict:
         "vectors": vector_run(study.collection, DEPTH, study.queries, progress=True, encoder=study.backbone),
     }
     runs["hybrid"] = fuse(runs.values())
-    depth = study.size(20, 10)
+    depth = study.size(20, 8)
     recall = {name: measure(run, judged, "R@10") for name, run in runs.items()}
     best = max(("BM25", "vectors"), key=lambda name: np.mean(list(recall[name].values())))
     gain = [recall["hybrid"][query] - recall[best][query] for query in judged]
@@ -44,11 +44,12 @@ def hybrid(study: Study) -> dict:
 def _reranked(study: Study, runs: dict[str, Run], depth: int) -> dict[str, Run]:
     """Each run's best `depth` documents in the order of the model's scores; every pair is scored once."""
     best = {name: {query: top(scores, depth) for query, scores in run.items()} for name, run in runs.items()}
-    union = {query: {document: 0.0 for run in best.values() for document in run[query]} for query in study.queries}
-    scored = rerank(study.model, study.collection, union, depth * len(runs), progress=True)
+    pairs = list(dict.fromkeys((query, document) for run in best.values() for query in run for document in run[query]))
+    texts = [(study.collection.queries[query], study.collection.documents[document]) for query, document in pairs]
+    scored = dict(zip(pairs, study.scores.of(texts, progress=True).tolist(), strict=True))
     return {
         f"{name} + cross-encoder": {
-            query: {document: scored[query][document] for document in row} for query, row in run.items()
+            query: {document: scored[query, document] for document in row} for query, row in run.items()
         }
         for name, run in best.items()
     }

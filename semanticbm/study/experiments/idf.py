@@ -71,7 +71,7 @@ def u0_edit(study: Study) -> dict:
     The finding is the slope in the direction in which U0 follows rising IDF; the tables keep U0's own sign.
     """
     turn = turn_to_rising_idf(study)
-    pairs = tfc1_pairs(study, study.queries[: study.size(30, 6)], 1).pairs
+    pairs = tfc1_pairs(study, study.queries[: study.size(30, 4)], 1).pairs
     steps = QUICK_STEPS if study.quick else STEPS
 
     def run(direction: str, where: str = "both", steps: tuple[int, ...] = steps) -> EditEffects:

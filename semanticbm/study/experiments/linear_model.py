@@ -32,7 +32,9 @@ def semantic_bm(study: Study) -> dict:
     features = collect_features(
         study.model, study.collection, judged_run(study, queries, depth), depth, idf, progress=True
     )
-    cosine = study.backbone.cosines(_texts(study, features))
+    texts = _texts(study, features)
+    study.scores.learn(texts, features.score)
+    cosine = study.backbone.cosines(texts)
     sample = {"seed": study.seed, "progress": True, "exclude": study.heads("scoring") + study.heads("contextual")}
     found = evaluate_variants(features, heads, n_draws=study.size(20, 5), **sample)
     found = with_cosine(found, features, cosine)

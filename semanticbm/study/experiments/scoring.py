@@ -169,7 +169,7 @@ def contextual_heads(study: Study) -> dict:
     scoring, matching = study.heads("scoring"), study.heads("matching")
     if not any(layer for layer, _ in scoring):
         return without_answer("no scoring heads were found above the first layer", "path_effect") | {"heads": []}
-    first, second = (tfc1_pairs(study, half[: study.size(40, 4)], 1) for half in study.halves)
+    first, second = (tfc1_pairs(study, half[: study.size(40, 3)], 1) for half in study.halves)
     feeding = find_contextual_heads(study.model, first, scoring, exclude=matching, seed=study.seed, progress=True)
     found = relays_among(study.model, feeding, first, progress=True)
     result = {

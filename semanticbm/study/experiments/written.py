@@ -29,10 +29,13 @@ def written(study: Study) -> dict:
     depth = study.size(ALL_JUDGED, 8)
     choose, measure = (
         {query: list(scores) for query, scores in judged_run(study, queries, depth).items()}
-        for queries in (first[: study.size(12, 4)], second[: study.size(32, 10)])
+        for queries in (first[: study.size(12, 3)], second[: study.size(32, 10)])
     )
     idf = widest_idf(study)[1]
-    subject = Subject(study.model, study.collection, matching, relays, choose, measure, idf, study.seed, study.backbone)
+    few = study.size(10, 3)
+    subject = Subject(
+        study.model, study.collection, matching, relays, choose, measure, idf, study.seed, few, study.backbone
+    )
     idle = {"random network": random_like(study.model, study.seed), "own parent": parent_of(study)}
     known = {name: model for name, model in idle.items() if model is not None}
     return compare(subject, known, n_draws=study.size(20, 5), label="readings")
