@@ -72,15 +72,17 @@ def pair_of_texts(model: CrossEncoder, n_tokens: int) -> tuple[tuple[str, str], 
     return pairs
 
 
-def rounds(contestants: dict[str, Callable], n: int, label: str) -> dict[str, list[float]]:
-    """Processor seconds of each contestant in each round; every second round runs in reverse order."""
+def rounds(
+    contestants: dict[str, Callable], n: int, label: str, clock: Callable[[], float] = time.process_time
+) -> dict[str, list[float]]:
+    """Seconds of each contestant in each round by `clock` (the processor's); every second round runs in reverse order."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for number in tqdm(range(n), desc=label):
         names = list(contestants) if number % 2 == 0 else list(contestants)[::-1]
         for name in names:
-            begin = time.process_time()
+            begin = clock()
             contestants[name]()
-            seconds[name].append(time.process_time() - begin)
+            seconds[name].append(clock() - begin)
     return seconds
 
 
@@ -223,7 +225,7 @@ def readings(model: CrossEncoder, n_rounds: int, n_documents: int = 16) -> dict:
 
 
 def explanations(model: CrossEncoder, n_rounds: int, threads: int, n_queries: int = 4, depth: int = 8) -> dict:
-    """Explanations of many pairs in one call, causal checks off, against the model's scores of the same pairs."""
+    """Explanations of many pairs in one call, causal checks off, against plain scores of the same pairs, by the wall clock."""
     torch.set_num_threads(threads)
     collection = load_collection("classroom")
     graded = list(collection.judgements.items())[:n_queries]
@@ -238,7 +240,7 @@ def explanations(model: CrossEncoder, n_rounds: int, threads: int, n_queries: in
     }
     for contestant in contestants.values():  # the first call also reads the collection
         contestant()
-    times = summary(rounds(contestants, n_rounds, f"explanations, {model.name}"), "plain")
+    times = summary(rounds(contestants, n_rounds, f"explanations, {model.name}", time.perf_counter), "plain")
     rate = len(pairs) / times["explain_many"]["seconds"]
     return {"model": model.name, "pairs": len(pairs), "threads": threads, "times": times, "pairs_per_second": rate}
 
