@@ -1,6 +1,6 @@
 """Results of full runs: the numbers that the book quotes.
 
-A full reproduction takes half an hour, a chapter should take half a minute. So full runs are stored under `book/results/`
+A full reproduction takes twenty minutes, a chapter should take half a minute. So full runs are stored under `book/results/`
 (numbers only), each in the form in which `semanticbm reproduce` wrote it, with the seed, versions and hashes that made it.
 Chapters read them here; nothing is typed by hand. `semanticbm reproduce --out FOLDER` makes the same files again.
 """
