@@ -49,7 +49,7 @@ from torch import Tensor
 from semanticbm.bert import word_embeddings
 from semanticbm.bm25 import BM25
 from semanticbm.collection import Collection
-from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, usual_batch
+from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair
 from semanticbm.diagnostics import Pieces
 from semanticbm.errors import UserError
 from semanticbm.evaluation import pearson, spearman
@@ -319,7 +319,7 @@ def edited_scores(
     mask: bool [batch, position]. edits: (direction, steps), each one another copy of the batch in one traced run. No
     weight is changed. `batch_size`: sequences in a run.
     """
-    step, scores = max(1, (batch_size or usual_batch(model.device)) // len(encoding)), []
+    step, scores = max(1, (batch_size or model.usual_batch) // len(encoding)), []
     for some in (edits[start : start + step] for start in range(0, len(edits), step)):
         with model.traced.trace(**copies(encoding, len(some))):
             module = word_embeddings(model.traced)

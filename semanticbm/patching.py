@@ -62,7 +62,7 @@ import torch
 from torch import Tensor
 
 from semanticbm.bert import embeddings, layers, mlp_projection, z_projection
-from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, usual_batch
+from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair
 from semanticbm.errors import UserError
 
 MIN_CHANGE_LOGITS = 1e-4  # below it one pair's metric is mostly float32 rounding
@@ -148,7 +148,7 @@ def activation_patching(
     scores = [
         patched_scores(model, ours, layer, site, _mixed(variants, value_b, value_p))
         for layer, (value_b, value_p) in enumerate(sources)
-        for variants in places.reshape(-1, *places.shape[-2:]).split(batch_size or usual_batch(model.device))
+        for variants in places.reshape(-1, *places.shape[-2:]).split(batch_size or model.usual_batch)
     ]
     patched = to_numpy(torch.cat(scores)).reshape(model.n_layers, *places.shape[:-2])
     return metric(patched, *(float(model.logits(encoding)[0]) for encoding in (ours, theirs)))

@@ -178,9 +178,6 @@ def _lexical(collection: Collection, texts: Sequence[tuple[str, str]]) -> dict:
     }
 
 
-# ---- Columns: what a variant lets the linear model see -------------------------------------------------------------
-
-
 def semantic_bm_columns(features: Features, heads: Sequence[Head], g: np.ndarray | None = None) -> np.ndarray:
     """SemanticBM with shared weights: sums of MS, sums of g MS, sum of g, pieces; float [pair, 2 heads + 2].
 

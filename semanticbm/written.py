@@ -53,7 +53,7 @@ import torch
 from torch import Tensor
 
 from semanticbm.bert import embeddings, layers, projection, self_attention, z_projection
-from semanticbm.cross_encoder import CrossEncoder, Encoding, batch_numbers, progress_bar, usual_batch
+from semanticbm.cross_encoder import CrossEncoder, Encoding, batch_numbers, progress_bar
 from semanticbm.errors import UserError
 from semanticbm.heads import Head
 from semanticbm.patching import to_numpy
@@ -206,7 +206,7 @@ def by_length(model: CrossEncoder, query: str, documents: Sequence[str], read: C
 
     Less padding and less memory, the same numbers. `read` gives a dataclass of arrays [document, ...]. Chapter 9.
     """
-    batches = list(batch_numbers(list(map(len, documents)), usual_batch(model.device), longest_first=True)) or [[]]
+    batches = list(batch_numbers(list(map(len, documents)), model.usual_batch, longest_first=True)) or [[]]
     parts = [read(model, query, [documents[number] for number in numbers]) for numbers in batches]
     arrays = zip(*(vars(part).values() for part in parts), strict=True)
     return type(parts[0])(*(np.concatenate(some)[np.argsort(np.concatenate(batches))] for some in arrays))

@@ -17,7 +17,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import Ridge
 
 from semanticbm.collection import Collection, load_collection, words
 from semanticbm.diagnostics import Diagnostics
@@ -49,7 +48,7 @@ class FakeModel:
     def head_shape(self) -> tuple[int, int]:
         return self.n_layers, self.n_heads
 
-    def score_pairs(self, texts):
+    def score_pairs(self, texts, progress=False):
         return truth(texts)
 
 
@@ -346,8 +345,7 @@ def only_cosine(every, g, tf, cosine) -> np.ndarray:
 
 
 def plant_semantic_bm(monkeypatch, study: Study, of_score) -> None:
-    study.quick = True  # fewer draws, and one strength of the penalty: the search for it would be most of the work
-    monkeypatch.setattr("semanticbm.semantic_bm.RidgeCV", lambda alphas, cv: Ridge(alpha=1.0))
+    study.quick = True  # fewer draws
     features, cosine = features_of(study, of_score)
     monkeypatch.setattr(linear_model, "widest_idf", lambda study: ("planted", {}))
     monkeypatch.setattr(linear_model, "judged_run", lambda *arguments: {})
