@@ -226,6 +226,7 @@ def readings(model: CrossEncoder, n_rounds: int, n_documents: int = 16) -> dict:
 
 def explanations(model: CrossEncoder, n_rounds: int, threads: int, n_queries: int = 4, depth: int = 8) -> dict:
     """Explanations of many pairs in one call, causal checks off, against plain scores of the same pairs, by the wall clock."""
+    usual = torch.get_num_threads()
     torch.set_num_threads(threads)
     collection = load_collection("classroom")
     graded = list(collection.judgements.items())[:n_queries]
@@ -241,6 +242,7 @@ def explanations(model: CrossEncoder, n_rounds: int, threads: int, n_queries: in
     for contestant in contestants.values():  # the first call also reads the collection
         contestant()
     times = summary(rounds(contestants, n_rounds, f"explanations, {model.name}", time.perf_counter), "plain")
+    torch.set_num_threads(usual)  # what is measured next has its own number
     rate = len(pairs) / times["explain_many"]["seconds"]
     return {"model": model.name, "pairs": len(pairs), "threads": threads, "times": times, "pairs_per_second": rate}
 
