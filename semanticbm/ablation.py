@@ -35,6 +35,7 @@ from semanticbm.bert import layers, self_attention, z_projection
 from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, check_pairs
 from semanticbm.errors import UserError
 from semanticbm.heads import Head
+from semanticbm.one_pass import end_at_cls
 from semanticbm.patching import read_site, to_numpy
 
 TOKEN_ROLES = ("cls", "query", "sep", "document")
@@ -93,6 +94,8 @@ def ablated_scores(
         for layer, heads in heads_by_layer.items():
             module = z_projection(layers(model.traced)[layer])
             module.input = _at_mean(module.input, roles, heads, means[layer], model.n_heads)
+        if model.n_layers - 1 not in heads_by_layer:
+            end_at_cls(model, encoding.visible)
         scores = model.traced.output.logits[:, 0].save()
     return scores
 
@@ -153,9 +156,10 @@ def blocked_scores(model: CrossEncoder, encoding: Encoding, blocked: Tensor) -> 
     mask = torch.zeros(closed.shape, dtype=model.hf.dtype, device=model.device)
     mask = mask.masked_fill(closed, torch.finfo(mask.dtype).min)
     with model.traced.trace(**encoding.inputs):
-        for layer in layers(model.traced):
+        for layer in layers(model.traced)[:-1]:
             positional, named = self_attention(layer).inputs
             self_attention(layer).inputs = (positional, named | {"attention_mask": mask})
+        end_at_cls(model, ~closed[:, :, :1])
         scores = model.traced.output.logits[:, 0].save()
     return scores
 

@@ -34,9 +34,6 @@ Pair = tuple[str, str]
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
 
-# ---- Pairs of texts as the model sees them -------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Encoding:
     """A batch of (query, document) pairs as token ids, with the place of each text.
@@ -64,6 +61,11 @@ class Encoding:
     def lengths(self) -> Tensor:
         """Number of real (not padded) tokens of each pair: int [batch]."""
         return self.attention_mask.sum(dim=1)
+
+    @property
+    def visible(self) -> Tensor:
+        """True at what any position may look at, False at padding: bool [batch, 1, 1, position], as attention takes it."""
+        return self.attention_mask.bool()[:, None, None, :]
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -95,9 +97,6 @@ def check_pairs(pairs: Iterable[Pair]) -> list[Pair]:
     if not checked:
         raise UserError("no pair to score: give at least one document.")
     return checked
-
-
-# ---- The model -----------------------------------------------------------------------------------------------------
 
 
 class CrossEncoder:

@@ -53,6 +53,7 @@ from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair
 from semanticbm.diagnostics import Pieces
 from semanticbm.errors import UserError
 from semanticbm.evaluation import pearson, spearman
+from semanticbm.one_pass import end_at_cls
 from semanticbm.patching import copies, to_numpy
 
 N_CONTROLS = 20  # random directions, and singular directions 1 to 20
@@ -324,6 +325,7 @@ def edited_scores(
         with model.traced.trace(**copies(encoding, len(some))):
             module = word_embeddings(model.traced)
             module.output = _moved(module.output, mask, some)
+            end_at_cls(model, encoding.visible.repeat(len(some), 1, 1, 1))
             edited = model.traced.output.logits[:, 0].save()
         scores.append(edited.unflatten(0, (len(some), -1)))
     return to_numpy(torch.cat(scores))

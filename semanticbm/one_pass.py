@@ -24,9 +24,11 @@ function                                                   runs      why
                                                                      oracle: `path_patching.receiver_effects_textbook`
 `ablation.role_means`, `mean_ablation`, `block_attention`  nnsight   one trace for each batch of pairs
 `idf.edited_scores`, `edit_effects`                        nnsight   a batch of edited copies is one trace
-`explaining.reading.read_pairs`, `.read_fillers`           nnsight   a batch of pairs is one trace; its last layer is
-                                                                     skipped for `last_layer_of_cls`
+`explaining.reading.read_pairs`, `.read_fillers`           nnsight   a batch of pairs is one trace
 =========================================================  ========  =================================================
+
+**The last layer.** The score reads [CLS], so nothing else has to go through the last layer. Ablations, edits and
+explanations skip it (`.skip` in nnsight) and send [CLS] alone (`end_at_cls`): the same score, a seventh of the work less.
 
 When it misleads: the shortcut holds for heads frozen at *all* positions, and for a score that reads one position. Free a
 single head of a later layer, or read a second position, and it is wrong.
@@ -48,9 +50,6 @@ from semanticbm.heads import Head, all_heads
 from semanticbm.patching import Run
 
 MEMORY_BYTES = 64 * 2**20  # what one batch of senders may need, about
-
-
-# ---- Frozen heads: every position alone ----------------------------------------------------------------------------
 
 
 def frozen_streams(model: CrossEncoder, ours: Run, theirs: Run, senders: Sequence[Head]) -> Iterator[Tensor]:
@@ -90,9 +89,6 @@ def _chunks(model: CrossEncoder, senders: Sequence[Head], n_tokens: int, memory:
     size = model.hf.config.intermediate_size + 6 * model.d_model + 2 * model.n_heads * n_tokens
     step = max(1, memory // (size * n_tokens * model.hf.dtype.itemsize))
     return (senders[start : start + step] for start in range(0, len(senders), step))
-
-
-# ---- Receivers: frozen up to their layer, free from there on -------------------------------------------------------
 
 
 @torch.no_grad()
@@ -137,7 +133,7 @@ def _scores_hearing(
 
     Starts in the first receiver's layer, because nothing differs before it.
     """
-    mask = ours.encoding.attention_mask[:, None, None, :].bool()
+    mask = ours.encoding.visible
     first = min(receivers)
     hidden = ours.residual[first][None]
     for layer in range(first, model.n_layers):
@@ -147,7 +143,7 @@ def _scores_hearing(
         for kind, new in heard.get(layer, {}).items():
             vectors[kind] = vectors[kind].expand(len(new), -1, -1, -1, -1).clone()
             vectors[kind][:, :, receivers[layer]] = new[..., : vectors[kind].shape[-2], :]
-        z = _attend(**vectors, mask=mask)
+        z, _ = _attend(**vectors, mask=mask)
         hidden = after_heads(layers(model.hf)[layer], z, hidden.expand(len(z), -1, -1, -1))
     return score_from_cls(model.hf, hidden[..., 0, :])
 
@@ -156,12 +152,23 @@ def last_layer_of_cls(model: CrossEncoder, state: Tensor, mask: Tensor) -> tuple
     """The last layer for [CLS] alone, since the score reads nothing else: most of that layer's work is saved.
 
     state: float [batch, position, d_model], what enters the layer. mask: bool [batch, 1, 1, position], False at padding.
-    Gives what leaves it, float [batch, 1, d_model], and the attention of [CLS], float [batch, head, 1, position]. Chapter 9.
+    Gives what leaves it, float [batch, 1, d_model], and the attention of [CLS], float [batch, head, 1, position]. Chapter 4.
     """
     last, cls = model.n_layers - 1, state[:, :1]
-    pattern = _pattern(projected(model, last, "q", cls), projected(model, last, "k", state), mask)
-    z = (pattern @ projected(model, last, "v", state)).transpose(-2, -3).flatten(-2)
+    q, k, v = (projected(model, last, kind, cls if kind == "q" else state) for kind in "qkv")
+    z, pattern = _attend(q, k, v, mask)
     return after_heads(layers(model.hf)[last], z, cls), pattern
+
+
+def end_at_cls(model: CrossEncoder, mask: Tensor) -> Tensor:
+    """Inside an nnsight trace: skip the last layer, and let [CLS] alone through it. Its attention, as `last_layer_of_cls`.
+
+    The score stays the same; other positions do not leave the model. Chapter 4.
+    """
+    last = layers(model.traced)[-1]
+    state, pattern = last_layer_of_cls(model, last.input, mask)
+    last.skip(state)
+    return pattern
 
 
 def projected(model: CrossEncoder, layer: int, kind: str, hidden: Tensor) -> Tensor:
@@ -170,12 +177,11 @@ def projected(model: CrossEncoder, layer: int, kind: str, hidden: Tensor) -> Ten
     return vectors.unflatten(-1, (model.n_heads, -1)).transpose(-2, -3)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """Softmax attention to the positions where `mask` is True: z, float [..., position, head * d_head]."""
-    return (_pattern(q, k, mask) @ v).transpose(-2, -3).flatten(-2)
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax attention to the positions where `mask` is True.
 
-
-def _pattern(q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
-    """The softmax over the positions where `mask` is True: float [..., head, position, position]."""
+    z, float [..., position, head * d_head], and the pattern, float [..., head, position, position].
+    """
     logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
-    return logits.masked_fill(~mask, torch.finfo(logits.dtype).min).softmax(-1)
+    pattern = logits.masked_fill(~mask, torch.finfo(logits.dtype).min).softmax(-1)
+    return (pattern @ v).transpose(-2, -3).flatten(-2), pattern

@@ -63,9 +63,6 @@ FEW_QUERIES = 12
 KINDS = ("query", "key", "value")
 
 
-# ---- Where [CLS] looks ---------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class QueryAttention:
     """[CLS] attention on one query, documents averaged.
@@ -225,9 +222,6 @@ def attention_by_idf(
             counts = {"n_words": len(group), "n_queries": len(by_query)}
             rows.append({"head": head_name(layer, head), "idf": group["idf"].mean(), **interval, **counts})
     return pd.DataFrame(rows)
-
-
-# ---- Which heads carry the change of the score ---------------------------------------------------------------------
 
 
 def _sides(diagnostics: Diagnostics) -> tuple[list, list]:

@@ -53,9 +53,6 @@ from semanticbm.retrieval import top
 ALPHAS = (0.1, 1.0, 10.0, 100.0, 1000.0)  # strengths of the ridge penalty that are tried
 
 
-# ---- Features ------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Features:
     """What all variants choose from: one row a (query, document) pair, all heads; padded with 0 at the end.
@@ -187,9 +184,6 @@ def semantic_bm_columns(features: Features, heads: Sequence[Head], g: np.ndarray
     matching = features.of_heads(heads)
     weighted = matching * g[:, None, :]
     return np.column_stack([matching.sum(-1), weighted.sum(-1), g.sum(-1), features.n_pieces])
-
-
-# ---- Fitting, split by query ---------------------------------------------------------------------------------------
 
 
 def query_folds(features: Features, n_splits: int = 5, seed: int = 0) -> list[np.ndarray]:

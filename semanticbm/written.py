@@ -114,9 +114,6 @@ class MatchDirection:
     state: np.ndarray
 
 
-# ---- Reading -------------------------------------------------------------------------------------------------------
-
-
 def read_query(model: CrossEncoder, query: str, documents: Sequence[str], sources: str = "document") -> Reading:
     """Read all documents of a query in one traced run.
 
@@ -128,27 +125,37 @@ def read_query(model: CrossEncoder, query: str, documents: Sequence[str], source
     return read_sources(model, query, documents, [sources])[sources]
 
 
-@torch.no_grad()
 def read_sources(
     model: CrossEncoder, query: str, documents: Sequence[str], sources: Sequence[str] = SOURCES
 ) -> dict[str, Reading]:
     """The reading for each kind of sources, from the same traced run: {sources: Reading} (chapter 9)."""
+    return readings_and_slopes(model, query, documents, sources, slopes=False)[0]
+
+
+@torch.enable_grad()
+def readings_and_slopes(
+    model: CrossEncoder, query: str, documents: Sequence[str], sources: Sequence[str] = SOURCES, slopes: bool = True
+) -> tuple[dict[str, Reading], Slopes | None]:
+    """`read_sources` and `query_slopes` from one traced run; None without `slopes` (chapter 9)."""
     encoding = model.encode([(query, document) for document in documents])
-    pieces, masks = slice(*encoding.query_spans[0]), {name: source_mask(encoding, name) for name in sources}
+    pieces, masks = slice(*encoding.query_spans[0]), [source_mask(encoding, name)[:, None, None] for name in sources]
     with model.traced.trace(**encoding.inputs):
-        z, cls = nnsight.save([]), nnsight.save([])
+        z, cls, by_layer = nnsight.save([]), nnsight.save([]), nnsight.save([])
+        if slopes:
+            embeddings(model.traced).output.requires_grad_(True)
         for number, block in enumerate(layers(model.traced)):
             if number == model.n_layers - 1:
-                state = block.input[:, pieces].clone().save()
-            values = projection(block, "v").output.unflatten(-1, (model.n_heads, -1)).transpose(1, 2)
-            pattern = self_attention(block).output[1]
+                state = block.input.save()
+            values = projection(block, "v").output.detach().unflatten(-1, (model.n_heads, -1)).transpose(1, 2)
+            pattern = self_attention(block).output[1].detach()
             cls.append(pattern[:, :, 0, pieces].clone())
-            rows = pattern[:, :, pieces]
-            z.append([((rows * mask[:, None, None]) @ values).transpose(1, 2) for mask in masks.values()])
+            by_layer.append([((pattern[:, :, pieces] * mask) @ values).transpose(1, 2) for mask in masks])
+            z.append(z_projection(block).input)
         scores = model.traced.output.logits[:, 0].save()
-    shared = [to_numpy(value) for value in (state, torch.stack(list(cls), 1), scores)]
-    by_source = [torch.stack(kind, 1) for kind in zip(*z, strict=True)]
-    return {name: Reading(to_numpy(kind), *shared) for name, kind in zip(masks, by_source, strict=True)}
+    shared = [to_numpy(value) for value in (state[:, pieces], torch.stack(list(cls), 1), scores)]
+    by_source = [to_numpy(torch.stack(kind, 1)) for kind in zip(*by_layer, strict=True)]
+    readings = {name: Reading(mixed, *shared) for name, mixed in zip(sources, by_source, strict=True)}
+    return readings, _slopes(model, scores, list(z), state, pieces) if slopes else None
 
 
 def source_mask(encoding: Encoding, sources: str) -> Tensor:
@@ -180,23 +187,13 @@ def match_signals(model: CrossEncoder, query: str, documents: Sequence[str], dir
     return read_query(model, query, documents).match_signals(direction.state)
 
 
-# ---- Slopes --------------------------------------------------------------------------------------------------------
-
-
-@torch.enable_grad()
 def query_slopes(model: CrossEncoder, query: str, documents: Sequence[str]) -> Slopes:
     """Slopes of the score at the query pieces, for each document of a query: one traced run and its gradient (chapter 9)."""
-    encoding = model.encode([(query, document) for document in documents])
-    with model.traced.trace(**encoding.inputs):
-        embeddings(model.traced).output.requires_grad_(True)
-        z = nnsight.save([])
-        for number, block in enumerate(layers(model.traced)):
-            if number == model.n_layers - 1:
-                state = block.input.save()
-            z.append(z_projection(block).input)
-        scores = model.traced.output.logits[:, 0].save()
+    return readings_and_slopes(model, query, documents, [])[1]
+
+
+def _slopes(model: CrossEncoder, scores: Tensor, z: list[Tensor], state: Tensor, pieces: slice) -> Slopes:
     *by_head, by_state = torch.autograd.grad(scores.sum(), [*z, state])
-    pieces = slice(*encoding.query_spans[0])
     heads = torch.stack([slope[:, pieces] for slope in by_head], 1).unflatten(-1, (model.n_heads, -1))
     return Slopes(to_numpy(heads), to_numpy(by_state[:, pieces]))
 
@@ -236,9 +233,6 @@ def leave_one_out(slopes: np.ndarray) -> np.ndarray:
     if n < 2:
         raise UserError("the mean slope of the other documents needs at least two documents.")
     return (slopes.sum(axis=0, keepdims=True) - slopes) / (n - 1)
-
-
-# ---- From what was written to a score ------------------------------------------------------------------------------
 
 
 def add_up(written_at: np.ndarray, heads: Iterable[Head], weights: np.ndarray | None = None) -> np.ndarray:

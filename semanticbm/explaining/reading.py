@@ -34,7 +34,7 @@ from semanticbm.cross_encoder import CrossEncoder, Encoding, Pair, progress_bar
 from semanticbm.diagnostics import Settings
 from semanticbm.errors import UserError
 from semanticbm.heads import Head
-from semanticbm.one_pass import last_layer_of_cls
+from semanticbm.one_pass import end_at_cls
 from semanticbm.patching import to_numpy
 
 LENGTHS = tuple(round(8 * 2 ** (step / 2)) for step in range(12))  # pieces: 8, 11, 16, 23 ... 362
@@ -114,7 +114,7 @@ class _Trace:
 
 def _trace(model: CrossEncoder, encoding: Encoding, below: Sequence[int]) -> _Trace:
     """One nnsight trace; its last layer is skipped for [CLS] alone. Where gradients are on, they reach back to the start."""
-    mask, traced, last = encoding.attention_mask[:, None, None, :].bool(), model.traced, layers(model.traced)[-1]
+    mask, traced, last = encoding.visible, model.traced, layers(model.traced)[-1]
     with traced.trace(**encoding.inputs):
         z, pattern, values = nnsight.save({}), nnsight.save({}), nnsight.save({})
         if torch.is_grad_enabled():
@@ -124,9 +124,7 @@ def _trace(model: CrossEncoder, encoding: Encoding, below: Sequence[int]) -> _Tr
             pattern[layer] = self_attention(layers(traced)[layer]).output[1]
             z[layer] = z_projection(layers(traced)[layer]).input
         state = last.input.save()
-        written, cls = last_layer_of_cls(model, state, mask)
-        cls.save()
-        last.skip(written)
+        cls = end_at_cls(model, mask).save()
         scores = traced.output.logits[:, 0].save()
     return _Trace(scores, state, cls, z, pattern, values)
 

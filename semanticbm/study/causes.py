@@ -95,29 +95,32 @@ def mean_signals(
     documents: Sequence[str],
     weights: np.ndarray,
     signals: np.ndarray,
-    step: np.ndarray,
-) -> Cause:
-    """What setting each piece's signal to its mean changes, and what the reading says.
+    steps: np.ndarray,
+) -> list[Cause]:
+    """What setting each piece's signal to its mean changes, and what the reading says: one `Cause` for each of `steps`.
 
-    step: float [d_model]; the state of piece i moves by (mean signal - signal) times it. With `unit_step` that is the
-    smallest move that does it; with another vector of the same length it is the control. One traced run: the layers below
-    the last see each document once, the last layer, for [CLS] alone, a copy for each piece.
+    steps: float [step, d_model]; the state of piece i moves by (mean signal - signal) times one of them. With `unit_step`
+    that is the smallest move that does it; with another vector of the same length it is the control. One traced run: the
+    layers below the last see each document once, the last layer, for [CLS] alone, a copy for each step and piece.
     """
     encoding = model.encode([(query, document) for document in documents])
     distance = (signals.mean(axis=0) - signals).T  # [piece, document]
-    moves = torch.tensor(distance[..., None] * step, dtype=model.hf.dtype, device=model.device)
-    first = encoding.query_spans[0][0]
-    mask = encoding.attention_mask[:, None, None, :].bool().repeat(1 + len(moves), 1, 1, 1)
+    n_steps, n_pieces, n_documents = len(steps), *distance.shape
+    moves = torch.tensor(distance[..., None] * steps[:, None, None], dtype=model.hf.dtype, device=model.device)
+    first, n_copies = encoding.query_spans[0][0], 1 + n_steps * n_pieces
+    mask = encoding.visible.repeat(n_copies, 1, 1, 1)
     with model.traced.trace(**encoding.inputs):
         last = layers(model.traced)[-1]
         state = last.input
-        copies = state.expand(1 + len(moves), *state.shape).clone()  # copy 0 stays as it is
-        for piece, move in enumerate(moves):
-            copies[1 + piece, :, first + piece] += move
+        copies = state.expand(n_copies, *state.shape).clone()  # copy 0 stays as it is
+        by_step = copies[1:].unflatten(0, (n_steps, n_pieces))
+        for piece in range(n_pieces):
+            by_step[:, piece, :, first + piece] += moves[:, piece]
         last.skip(last_layer_of_cls(model, copies.flatten(0, 1), mask)[0])
         scores = model.traced.output.logits[:, 0].save()
-    plain, *moved = scores.double().cpu().numpy().reshape(-1, len(documents))
-    return Cause(centred(distance * weights[:, None]), centred(np.array(moved) - plain))
+    plain, *moved = scores.double().cpu().numpy().reshape(n_copies, n_documents)
+    actual = np.reshape(moved, (n_steps, n_pieces, n_documents)) - plain
+    return [Cause(centred(distance * weights[:, None]), centred(of_step)) for of_step in actual]
 
 
 def unit_step(direction: np.ndarray) -> np.ndarray:

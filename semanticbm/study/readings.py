@@ -31,8 +31,7 @@ from semanticbm.written import (
     by_length,
     leave_one_out,
     match_direction,
-    query_slopes,
-    read_sources,
+    readings_and_slopes,
 )
 
 Run = Mapping[str, Sequence[str]]  # {query id: document ids}
@@ -101,7 +100,7 @@ def read_along(
 
 @dataclass(frozen=True)
 class _Some:
-    """One traced run over some documents of a query, and one with a gradient; arrays [document, ...] as in `Reading`."""
+    """One traced run over some documents of a query, with its gradient; arrays [document, ...] as in `Reading`."""
 
     z: np.ndarray
     z_all: np.ndarray
@@ -112,9 +111,9 @@ class _Some:
 
 
 def _read_some(model: CrossEncoder, query: str, documents: Sequence[str]) -> _Some:
-    near, wide = read_sources(model, query, documents).values()
-    slopes = query_slopes(model, query, documents).heads
-    return _Some(near.z, wide.z, near.state, near.cls, near.score, slopes)
+    readings, slopes = readings_and_slopes(model, query, documents)
+    near, wide = readings.values()
+    return _Some(near.z, wide.z, near.state, near.cls, near.score, slopes.heads)
 
 
 def _read(

@@ -30,7 +30,6 @@ from semanticbm.study.readings import (
     layerwise_draws,
     random_directions,
     read_all,
-    read_along,
     signals_alone,
     soft_match_embeddings,
     summary,
@@ -40,6 +39,7 @@ from semanticbm.study.readings import (
 )
 from semanticbm.study.study import BackboneVectors
 from semanticbm.study.variants import matching_columns, tuned_bm25
+from semanticbm.written import MatchDirection, by_length, read_query
 
 Correlations = dict[str, float]  # {query id: Pearson with the score}
 CIRCUIT = "written by matching heads and relays"
@@ -51,7 +51,7 @@ class Subject:
     """What is read: a model, the heads found in it before, queries that choose directions, queries that are measured.
 
     `idf`: the table behind U0 and the ridge regression, usually MS MARCO's. `few`: measured queries of controls that would cost
-    too much on all. `backbone`: gives the cosines.
+    too much on all. `backbone`: gives the cosines. `features`: known ones, of the measured pairs and others.
     """
 
     model: CrossEncoder
@@ -64,6 +64,7 @@ class Subject:
     seed: int = 0
     few: int = 10
     backbone: BackboneVectors = field(default_factory=BackboneVectors)
+    features: Features | None = None
 
     @property
     def circuit(self) -> list[Head]:
@@ -97,9 +98,18 @@ def _by_piece(pieces: Sequence[str], idf: Mapping[str, float]) -> np.ndarray:
 
 def features_of(subject: Subject, label: str = "") -> Features:
     """Matching scores, U0 and BM25's ingredients on the measured pairs, in the order of the readings."""
+    if subject.features is not None:
+        return rows_of(subject.features, subject.measure)
     run = {query: {doc: -float(rank) for rank, doc in enumerate(docs)} for query, docs in subject.measure.items()}
     depth = max(map(len, subject.measure.values()))
     return collect_features(subject.model, subject.collection, run, depth, subject.idf, progress=bool(label))
+
+
+def rows_of(features: Features, run: Run) -> Features:
+    """The features of a run's pairs, in its order, out of features of more pairs; KeyError for a pair that is not there."""
+    number = {pair: row for row, pair in enumerate(zip(features.query_ids, features.document_ids, strict=True))}
+    rows = [number[query, document] for query, documents in run.items() for document in documents]
+    return replace(features, **{name: of[rows] for name, of in vars(features).items() if isinstance(of, np.ndarray)})
 
 
 def spread_over_pairs(features: Features, by_query: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -275,25 +285,43 @@ def mean_signal_effects(subject: Subject, readings: Readings, n_directions: int 
     """
     step = causes.unit_step(readings.direction.state)
     others = random_directions(subject.model.d_model, n_directions, subject.seed + 1) * np.linalg.norm(step)
-    choosing = read_along(subject.model, subject.collection, readings.direction, _first(subject.choose, 6))
-    explained = _explained(subject, choosing, readings, step)
-    few = replace(readings, of=_first(readings.of, subject.few))
-    controls = [float(np.nanmean(_explained(subject, choosing, few, other))) for other in others]
-    return {"explained": explained, "controls": controls}
+    own = {query: (row.weights, row.signals) for query, row in readings.of.items()}
+    few = _first(own, subject.few)
+    rest = {query: of for query, of in own.items() if query not in few}
+    tuning = _moved(subject, _weights_and_signals(subject, readings.direction), subject.choose, [step, *others])
+    explained, *by_chance = _explained(tuning, _moved(subject, few, subject.measure, [step, *others]))
+    more, *_ = _explained(tuning[:1], _moved(subject, rest, subject.measure, [step]))
+    return {"explained": explained + more, "controls": [float(np.nanmean(values)) for values in by_chance]}
 
 
-def _explained(subject: Subject, choosing: Readings, measured: Readings, step: np.ndarray) -> list[float]:
-    """Share explained for each measured query, the scale taken from the choosing ones."""
-    scale = causes.common_scale(list(_moved(subject, choosing, subject.choose, step)))
-    return [cause.explained(scale) for cause in _moved(subject, measured, subject.measure, step)]
+def _weights_and_signals(subject: Subject, direction: MatchDirection, n_queries: int = 6) -> dict[str, tuple]:
+    """{query id: term weights [piece], match signals [document, piece]} of the first queries that choose."""
+    found = {}
+    for query, ids in _first(subject.choose, n_queries).items():
+        texts = [subject.collection.documents[document] for document in ids]
+        reading = by_length(subject.model, subject.collection.queries[query], texts, read_query)
+        found[query] = reading.term_weights(), reading.match_signals(direction.state)
+    return found
 
 
-def _moved(subject: Subject, readings: Readings, run: Run, step: np.ndarray, n_documents: int = 3):
-    for query, row in readings.of.items():
+def _moved(
+    subject: Subject, read: Mapping[str, tuple], run: Run, steps: Sequence[np.ndarray], n_documents: int = 3
+) -> list[list[causes.Cause]]:
+    """What moving the signals of each query's first documents does: for each step, one `Cause` a query."""
+    by_query = []
+    for query, (weights, signals) in read.items():
         texts = [subject.collection.documents[document] for document in run[query][:n_documents]]
-        yield causes.mean_signals(
-            subject.model, subject.collection.queries[query], texts, row.weights, row.signals[:n_documents], step
+        question = subject.collection.queries[query]
+        by_query.append(
+            causes.mean_signals(subject.model, question, texts, weights, signals[:n_documents], np.array(steps))
         )
+    return [list(of_step) for of_step in zip(*by_query, strict=True)] or [[] for _ in steps]
+
+
+def _explained(tuning: Sequence[list[causes.Cause]], measured: Sequence[list[causes.Cause]]) -> list[list[float]]:
+    """For each step the share explained on each measured query, at the scale that serves the choosing queries best."""
+    scales = map(causes.common_scale, tuning)
+    return [[cause.explained(scale) for cause in found] for scale, found in zip(scales, measured, strict=True)]
 
 
 # --------------------------------------------------------------------------------------------------------------------

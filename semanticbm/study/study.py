@@ -19,6 +19,7 @@ from semanticbm.cross_encoder import CrossEncoder, Pair
 from semanticbm.evaluation import bootstrap_mean, bootstrap_median
 from semanticbm.heads import Head
 from semanticbm.retrieval import VectorEncoder
+from semanticbm.semantic_bm import Features
 from semanticbm.study.claims import Finding
 
 QUICK_QUERIES = 24
@@ -72,7 +73,8 @@ class KnownScores:
 class Study:
     """One run: what is studied, how large, and where the results go.
 
-    `quick` uses few queries. `parts` holds the results of finished experiments: {name: JSON-ready dict}.
+    `quick` uses few queries. `parts` holds the results of finished experiments: {name: JSON-ready dict}. `features`: those
+    that `semantic_bm` collected in this run, for the experiments after it.
     """
 
     model: CrossEncoder
@@ -82,6 +84,7 @@ class Study:
     seed: int = 0
     parts: dict[str, dict] = field(default_factory=dict)
     backbone: BackboneVectors = field(default_factory=BackboneVectors)
+    features: Features | None = None
 
     @cached_property
     def scores(self) -> KnownScores:

@@ -66,7 +66,7 @@ def test_slopes_are_those_of_a_trace(request, fixture, tolerance):
 def test_the_last_layer_of_cls_alone_is_the_last_layer(model):
     encoding = model.encode(PAIRS)
     whole = model.hf(**encoding.inputs, output_attentions=True, output_hidden_states=True)
-    mask = encoding.attention_mask[:, None, None, :].bool()
+    mask = encoding.visible
     written, pattern = last_layer_of_cls(model, whole.hidden_states[-2], mask)
     np.testing.assert_allclose(written, whole.hidden_states[-1][:, :1], atol=1e-10)
     np.testing.assert_allclose(pattern, whole.attentions[-1][:, :, :1], atol=1e-12)

@@ -206,6 +206,7 @@ def test_blocked_patterns_are_zero_there_and_still_sum_to_one(tiny):
     for handle in handles:
         handle.remove()
     columns = side(tiny.encode(PAIRS[:1]), "document")[0]
+    assert len(seen) == tiny.n_layers - 1  # the last layer is computed for [CLS] alone
     for pattern in seen:
         assert not pattern[0, :, 0, columns].any() and pattern[0, :, 1, columns].any()
         torch.testing.assert_close(pattern.sum(-1), torch.ones_like(pattern.sum(-1)))

@@ -1,13 +1,16 @@
 """Readings of chapter 9: the small pieces on numbers whose answer is known, the whole on the compiled model."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from semanticbm.collection import load_collection
+from semanticbm.collection import Collection, load_collection
 from semanticbm.compiled import compile_bm25
+from semanticbm.idf import idf_values
+from semanticbm.semantic_bm import collect_features
 from semanticbm.study import causes
 from semanticbm.study.readings import (
     deal_again,
@@ -17,7 +20,7 @@ from semanticbm.study.readings import (
     weight_times_signal,
     written_own,
 )
-from semanticbm.study.side_by_side import between_pieces, difference, own_share, reach
+from semanticbm.study.side_by_side import Subject, between_pieces, difference, features_of, own_share, reach
 
 # Numbers
 
@@ -81,6 +84,24 @@ def test_words_of_a_query_and_a_query_without_one(tiny):
     assert causes.without("red house river", slice(4, 9)) == "red river"
 
 
+def test_features_of_some_pairs_are_rows_of_the_features_of_more(tiny):
+    collection = Collection(
+        "three",
+        {"a": "the deep blue sea", "b": "a red house by the river", "c": "blue water"},
+        {"q1": "blue river", "q2": "deep water of the sea"},
+        {"q1": {"a": 1, "b": 1, "c": 0}, "q2": {"a": 1, "c": 0}},
+    )
+    run = {"q2": ["c", "a"], "q1": ["b", "a"]}
+    more = {query: {document: float(n) for n, document in enumerate("abc")} for query in ("q1", "q2")}
+    subject = Subject(tiny, collection, [(0, 0)], [], {}, run, idf_values("collection", collection))
+    known = collect_features(tiny, collection, more, 3, subject.idf)
+    direct, taken = features_of(subject), features_of(replace(subject, features=known))
+    assert list(taken.document_ids) == ["c", "a", "b", "a"] and len(known) == 6
+    for name, values in vars(direct).items():
+        same = np.testing.assert_array_equal if name.endswith("ids") else np.testing.assert_allclose
+        same(getattr(taken, name), values, **({} if name.endswith("ids") else {"atol": 1e-5}))
+
+
 # The whole, where the truth is known
 
 
@@ -114,9 +135,9 @@ def test_moving_a_signal_to_its_mean_moves_the_score_as_read(compiled):
     query, documents = next(iter(measure.items()))
     row, texts = readings.of[query], [collection.documents[document] for document in documents]
     step = causes.unit_step(readings.direction.state)
-    moved = causes.mean_signals(model, collection.queries[query], texts, row.weights, row.signals, step)
+    steps = np.stack([step, np.zeros_like(step)])
+    moved, still = causes.mean_signals(model, collection.queries[query], texts, row.weights, row.signals, steps)
     assert moved.correlation() > 0.9
-    still = causes.mean_signals(model, collection.queries[query], texts, row.weights, row.signals, np.zeros_like(step))
     assert np.abs(still.actual).max() < 1e-4
 
 
@@ -127,7 +148,7 @@ def test_mean_signals_are_what_a_hook_on_the_last_layer_gives(tiny):
     encoding = tiny.encode([(query, document) for document in documents])
     start, stop = encoding.query_spans[0]
     signals, step = rng.normal(size=(3, stop - start)), rng.normal(size=tiny.d_model)
-    found = causes.mean_signals(tiny, query, documents, np.ones(stop - start), signals, step)
+    _, found = causes.mean_signals(tiny, query, documents, np.ones(stop - start), signals, np.stack([step * 0, step]))
     plain, changes = tiny.logits(encoding).numpy(), []
     for piece in range(stop - start):
         move = torch.tensor(np.outer(signals[:, piece].mean() - signals[:, piece], step), dtype=torch.float32)

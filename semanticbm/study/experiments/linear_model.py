@@ -32,7 +32,7 @@ def semantic_bm(study: Study) -> dict:
     features = collect_features(
         study.model, study.collection, judged_run(study, queries, depth), depth, idf, progress=True
     )
-    texts = _texts(study, features)
+    study.features, texts = features, _texts(study, features)
     study.scores.learn(texts, features.score)
     cosine = study.backbone.cosines(texts)
     sample = {"seed": study.seed, "progress": True, "exclude": study.heads("scoring") + study.heads("contextual")}

@@ -34,7 +34,17 @@ def written(study: Study) -> dict:
     idf = widest_idf(study)[1]
     few = study.size(10, 3)
     subject = Subject(
-        study.model, study.collection, matching, relays, choose, measure, idf, study.seed, few, study.backbone
+        study.model,
+        study.collection,
+        matching,
+        relays,
+        choose,
+        measure,
+        idf,
+        study.seed,
+        few,
+        study.backbone,
+        study.features,
     )
     idle = {"random network": random_like(study.model, study.seed), "own parent": parent_of(study)}
     known = {name: model for name, model in idle.items() if model is not None}
