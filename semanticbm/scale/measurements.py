@@ -11,8 +11,8 @@ When it misleads: a rejected row is missing from every mean that is taken later.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -86,43 +86,47 @@ def rows_that_fit(model: CrossEncoder, most: int) -> int:
     return max(1, min(most, int(SHARE_OF_FREE_MEMORY * free / a_row)))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Measured:
-    """Rows with their ids and numbers, and rejected rows with their ids and a `reason`."""
+    """Rows with their ids and numbers, and rejected rows with their ids and a `reason`; both in the order of the input."""
 
-    rows: list[Row] = field(default_factory=list)
-    rejects: list[Row] = field(default_factory=list)
+    rows: list[Row]
+    rejects: list[Row]
 
 
 @dataclass
 class BatchRunner:
-    """Measures rows in batches of at most `size`; `size` falls where memory ends."""
+    """Measures rows in batches of at most `size`, texts of like length together; `size` falls where memory ends."""
 
     model: CrossEncoder
     measurement: Measurement
     size: int
 
     def run(self, rows: list[Row]) -> Measured:
-        """Every row comes out once, measured or rejected; each in the order in which it came."""
-        done, start = Measured(), 0
-        while start < len(rows):
-            batch = rows[start : start + self.size]
-            self._measure(batch, done)
-            start += len(batch)
-        return done
+        """Every row comes out once, measured or rejected."""
+        measured: dict[int, Row] = {}
+        rejects: dict[int, Row] = {}
+        left = sorted(enumerate(rows), key=lambda numbered: _characters(numbered[1]), reverse=True)
+        while left:
+            batch, left = left[: self.size], left[self.size :]
+            self._measure(batch, measured, rejects)
+        return Measured(*([found[number] for number in sorted(found)] for found in (measured, rejects)))
 
-    def _measure(self, rows: list[Row], done: Measured) -> None:
+    def _measure(self, numbered: list[tuple[int, Row]], measured: dict[int, Row], rejects: dict[int, Row]) -> None:
+        """Put each row with its number into `measured` or `rejects`; halves what raises until the bad row stands alone."""
+        rows = [row for _, row in numbered]
         try:
-            numbers = self._strictly(rows)
-        except torch.OutOfMemoryError as error:
-            self.size = max(1, len(rows) // 2)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            self._by_halves(rows, done, error)
-        except (UserError, TruncationWarning) as error:
-            self._by_halves(rows, done, error)
+            found = self._strictly(rows)
+        except (torch.OutOfMemoryError, UserError, TruncationWarning) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                self._shrink(len(rows))
+            if len(rows) == 1:
+                rejects[numbered[0][0]] = _ids(rows[0]) | {"reason": " ".join(str(error).split())}
+                return
+            for half in (numbered[: len(rows) // 2], numbered[len(rows) // 2 :]):
+                self._measure(half, measured, rejects)
         else:
-            done.rows += [_ids(row) | number for row, number in zip(rows, numbers, strict=True)]
+            measured |= {n: _ids(row) | numbers for (n, row), numbers in zip(numbered, found, strict=True)}
 
     def _strictly(self, rows: list[Row]) -> list[Row]:
         """The measurement, with a document that would be cut off as an error."""
@@ -131,18 +135,16 @@ class BatchRunner:
             warnings.simplefilter("error", TruncationWarning)
             return self.measurement(self.model, rows)
 
-    def _by_halves(self, rows: list[Row], done: Measured, error: Exception) -> None:
-        if len(rows) == 1:
-            done.rejects.append(_ids(rows[0]) | {"reason": " ".join(str(error).split())})
-            return
-        for half in _halves(rows):
-            self._measure(half, done)
+    def _shrink(self, too_many: int) -> None:
+        self.size = max(1, too_many // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def _ids(row: Row) -> Row:
     return {"query_id": row["query_id"], "document_id": row["document_id"]}
 
 
-def _halves(rows: list[Row]) -> Iterator[list[Row]]:
-    yield rows[: len(rows) // 2]
-    yield rows[len(rows) // 2 :]
+def _characters(row: Row) -> int:
+    """How long the texts are together."""
+    return sum(len(str(row.get(name) or "")) for name in ("query", "document", "baseline"))

@@ -27,7 +27,6 @@ from semanticbm.loading.files import whole_file, write_text
 from semanticbm.scale.measurements import MEASUREMENTS, BatchRunner, Measurement, rows_that_fit
 
 ROWS_A_PART = 2_000
-BATCH_SIZE = 64
 COLUMNS = ("query_id", "query", "document_id", "document")
 
 
@@ -127,9 +126,8 @@ class PartWorker:
     def __init__(self, job: Job, out: str, model: str, device: str, measurement: Measurement | None = None):
         loaded = load(model, device)
         self.job, self.out = job, Path(out)
-        self.runner = BatchRunner(
-            loaded, measurement or MEASUREMENTS[job.measurement], rows_that_fit(loaded, BATCH_SIZE)
-        )
+        size = rows_that_fit(loaded, loaded.usual_batch)
+        self.runner = BatchRunner(loaded, measurement or MEASUREMENTS[job.measurement], size)
 
     def __call__(self, batch: dict) -> dict:
         """For each part: how many rows were measured and how many rejected."""

@@ -125,7 +125,7 @@ def measure_speed(n: int = 64) -> list[dict]:
 
 def speed_of(name: str, model, rows: list[dict]) -> dict:
     """Processor seconds of one measurement, after a batch to warm up."""
-    runner = BatchRunner(model, MEASUREMENTS[name], 16)
+    runner = BatchRunner(model, MEASUREMENTS[name], model.usual_batch)
     runner.run(rows[:4])
     start = time.process_time()
     done = runner.run(rows)
