@@ -5,6 +5,7 @@ memory of the worker and of the process that started it is read after each tenth
 each measurement with the classroom model on its own collection, so that other programs on the machine count little.
 
     --pairs N    short pairs for the memory (200,000)
+    --parts P    speed, memory or both (the default); what is not measured keeps its result
     --out FILE   another file for the result
 """
 
@@ -143,10 +144,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=200_000)
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "scale.json")
+    parser.add_argument("--parts", nargs="+", choices=("speed", "memory"), default=("speed", "memory"))
     asked = parser.parse_args()
-    machine = {"date": str(date.today()), "machine": platform.machine(), "torch": torch.__version__}
-    machine["load_average"] = psutil.getloadavg()[0]
-    result = {"machine": machine, "speed": measure_speed(), "memory": measure_memory(asked.pairs)}
+    result = json.loads(asked.out.read_text(encoding="utf-8")) if asked.out.is_file() else {}
+    if "speed" in asked.parts:
+        result["speed"] = measure_speed()
+    if "memory" in asked.parts:
+        machine = {"date": str(date.today()), "machine": platform.machine(), "torch": torch.__version__}
+        result["machine"] = machine | {"load_average": psutil.getloadavg()[0]}
+        result["memory"] = measure_memory(asked.pairs)
     asked.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
