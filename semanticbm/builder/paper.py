@@ -36,6 +36,8 @@ from semanticbm.builder.render import (
 THEME = Path(__file__).with_name("theme")
 NAME = "semanticbm"
 FULL_WIDTH = 760  # pixels of a picture that fills the page
+CHARACTERS_A_LINE = 95  # of a table on paper
+SHORT_CELL = 18  # characters that should stay on one line, such as an interval
 PLACE = '<div class="notebook-links" id="take-along">'
 
 
@@ -166,7 +168,7 @@ def _first_heading(chapter: Chapter) -> str:
 
 
 def _inside(blocks: list[dict]) -> list[dict]:
-    """References as links inside one document; no HTML; table columns as wide as they need."""
+    """References as links inside one document; no HTML; table columns as wide as they need, or as the page allows."""
 
     def change(element: dict) -> list[dict] | None:
         if element["t"] in ("RawBlock", "RawInline") and element["c"][0].startswith("html"):
@@ -175,12 +177,33 @@ def _inside(blocks: list[dict]) -> list[dict]:
             attributes, content, (target, title) = element["c"]
             return [{"t": "Link", "c": [attributes, content, ["#" + target.partition("#")[2], title]]}]
         if element["t"] == "Table":
-            columns = [[side, {"t": "ColWidthDefault"}] for side, _ in element["c"][2]]
+            columns = [
+                [side, width] for (side, _), width in zip(element["c"][2], column_widths(element["c"]), strict=True)
+            ]
             content = [*element["c"][:2], columns, *element["c"][3:]]
             return [{"t": "Table", "c": pandoc.replace(content, change)}]
         return None
 
     return pandoc.replace(blocks, change)
+
+
+def column_widths(table: list) -> list[dict]:
+    """Pandoc's widths of a table's columns: none where its longest cells fit side by side.
+
+    Else each column gets room for its longest word or short cell, and more the longer its longest cell, by the square root:
+    a column of passages becomes wide and low, and one of numbers stays narrow.
+    """
+    rows = [*table[3][1], *(row for body in table[4] for row in (*body[2], *body[3]))]
+    texts = [[pandoc.text_of(cell[4]) for cell in cells] for _, cells in rows]
+    longest = [max(map(len, column)) for column in zip(*texts, strict=False)]
+    if sum(longest) <= CHARACTERS_A_LINE or any(len(row) != len(table[2]) for row in texts):
+        return [{"t": "ColWidthDefault"} for _ in table[2]]
+    word = [
+        max((len(one) for text in column for one in text.split()), default=0) for column in zip(*texts, strict=True)
+    ]
+    whole = [cell if cell <= SHORT_CELL else of_word for of_word, cell in zip(word, longest, strict=True)]
+    wanted = [max(least + 3, 4 * cell**0.5) for least, cell in zip(whole, longest, strict=True)]
+    return [{"t": "ColWidth", "c": width / sum(wanted)} for width in wanted]
 
 
 def one_document(project: Project, report: Callable[[str], None], folder: Path) -> dict:

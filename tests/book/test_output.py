@@ -12,11 +12,11 @@ from filelock import FileLock
 from lxml import etree
 from small_book import NO_CODE, ONE, SETTINGS, fake_quarto, silent, write_book
 
-from semanticbm.builder import commands, kernel
+from semanticbm.builder import commands, kernel, pandoc
 from semanticbm.builder.build import BuildFailed, build_preview
 from semanticbm.builder.check import check_book
 from semanticbm.builder.offline import output_problems
-from semanticbm.builder.paper import PLACE, write_files
+from semanticbm.builder.paper import PLACE, column_widths, write_files
 from semanticbm.builder.serve import server_of
 from semanticbm.commands.cli import main
 from semanticbm.errors import UserError
@@ -301,3 +301,20 @@ def test_a_failing_cell_makes_no_file(tmp_path):
     with pytest.raises(BuildFailed, match="ZeroDivisionError"):
         write_files(project, ["epub"], silent)
     assert not project.output.exists()
+
+
+def table_of(*rows: tuple[str, ...]) -> list:
+    """Pandoc's table with these rows, the first of them its head."""
+    source = "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], ("---",) * len(rows[0]), *rows[1:]))
+    return next(element for element in pandoc.parse(source)["blocks"] if element["t"] == "Table")["c"]
+
+
+def test_a_wide_column_of_a_table_on_paper_gets_the_room_that_others_do_not_need():
+    small = column_widths(table_of(("head", "score"), ("5.1", "0.3")))
+    assert small == [{"t": "ColWidthDefault"}] * 2
+    story, passage, number = (
+        width["c"] for width in column_widths(table_of(("a", "b", "n"), ("word", "word " * 80, "12")))
+    )
+    assert passage > 4 * story > 0 and passage > 4 * number > 0 and story + passage + number == pytest.approx(1)
+    claim, note = (width["c"] for width in column_widths(table_of(("a", "b"), ("x" * 40, "word " * 50))))
+    assert claim > 0.35, "a word that cannot be broken keeps its room"
