@@ -114,7 +114,7 @@ class _Trace:
 
 def _trace(model: CrossEncoder, encoding: Encoding, below: Sequence[int]) -> _Trace:
     """One nnsight trace; its last layer is skipped for [CLS] alone. Where gradients are on, they reach back to the start."""
-    mask, traced, last = encoding.visible, model.traced, layers(model.traced)[-1]
+    traced, last = model.traced, layers(model.traced)[-1]
     with traced.trace(**encoding.inputs):
         z, pattern, values = nnsight.save({}), nnsight.save({}), nnsight.save({})
         if torch.is_grad_enabled():
@@ -124,7 +124,7 @@ def _trace(model: CrossEncoder, encoding: Encoding, below: Sequence[int]) -> _Tr
             pattern[layer] = self_attention(layers(traced)[layer]).output[1]
             z[layer] = z_projection(layers(traced)[layer]).input
         state = last.input.save()
-        cls = end_at_cls(model, mask).save()
+        cls = end_at_cls(model, encoding.visible).save()
         scores = traced.output.logits[:, 0].save()
     return _Trace(scores, state, cls, z, pattern, values)
 
