@@ -26,6 +26,7 @@ from semanticbm.errors import UserError
 
 CELL_OPTIONS = {"label", "echo", "fig-cap", "fig-alt", "tbl-cap", "code-fold", "output", "warning"}
 FRONT_MATTER = {"title"}
+ONLY_WEB = {"text/html", "application/javascript", "application/vnd.jupyter.widget-view+json"}
 _FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
 _DIV = re.compile(r"^\s*:{3,}\s*(\S.*)$")
 _OUTSIDE_FILE = re.compile(
@@ -276,9 +277,9 @@ def check_book(project: Project, report: Callable[[str], None]) -> list[str]:
         return problems
     runs, failures = run_chapters(project, cells, report)
     return failures + [
-        f"{chapter.path}, {cell.place}: shows HTML, for which Quarto loads scripts from the network: show a table with "
+        f"{chapter.path}, {cell.place}: shows HTML or a script, for which Quarto loads scripts from the network: show a table with "
         "semanticbm.plots.display.table, an interactive figure as a ::: {.widget} block."
         for chapter, run in runs.items()
         for cell, outputs in zip(cells[chapter], run.outputs, strict=True)
-        if any("text/html" in output.get("data", {}) for output in outputs)
+        if any(ONLY_WEB & set(output.get("data", {})) for output in outputs)
     ]

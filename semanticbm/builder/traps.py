@@ -9,7 +9,9 @@ differ. No warning is given. So a few beginnings of lines are refused wherever t
 - `#`, `-`, `+`, `*`, `>` after a line of prose: a heading, a list or a quotation that lacks its empty line;
 - `:` after prose: the line before becomes a term; `|`: a table that is none, or verse;
 - a line of `---` or `===` after prose: a heading;
-- `[name]: ...`: the line vanishes; four spaces after an empty line: a block of code.
+- `[name]: ...`: the line vanishes; four spaces after an empty line: a block of code;
+- `---` after an empty line: settings, which are not printed;
+- an inline value that goes on in the next line: Quarto looks for values line by line, and prints its code.
 
 When it misleads: a list that is meant may be refused too. An empty line before it, or another break of the line before,
 is the remedy.
@@ -29,6 +31,7 @@ _BULLET = re.compile(r"[-+*]\s")
 _ITEM = re.compile(r"(\d+[.)]|[-+*]|:)\s")
 _CAPTION = re.compile(r":\s{1,2}\S")
 _ROW = re.compile(r"\|.*\|")
+_SPLIT_VALUE = re.compile(r"`\{python\}[^`]*$")
 MARKS = [
     (re.compile(r"\(?@[\w-]+[.)](\s|$)"), "an example list: put a word before the reference"),
     (re.compile(r"\(?([A-Za-z]|[ivxlcdm]{2,}|#)[.)]\s"), "a lettered list: break the line elsewhere"),
@@ -61,7 +64,9 @@ class Line:
 def paragraphs(source: str) -> Iterator[list[Line]]:
     """Runs of lines without an empty line between them. Code blocks, fences of boxes and front matter end a run."""
     run, fence = [], ""
-    for number, text in enumerate(source.splitlines(), start=1):
+    lines = source.splitlines()
+    head = 1 + lines.index("---", 1) if lines[:1] == ["---"] and "---" in lines[1:] else 0
+    for number, text in enumerate(lines[head:], start=head + 1):
         mark = _FENCE.match(text)
         if mark and (not fence or mark.group(1).startswith(fence)):
             fence = "" if fence else mark.group(1)
@@ -121,10 +126,14 @@ def line_traps(source: str) -> Iterator[tuple[int, str]]:
     for run in paragraphs(source):
         if _CAPTION.match(run[0].text) and not _ROW.match(last_line):
             yield run[0].number, "a caption (a line that begins with :) has no table right before it."
+        if run[0].text == "---":
+            yield run[0].number, "the line begins settings (---), which are not printed: leave it out."
         last_line = run[-1].text
         if not run[0].indent and not _ITEM.match(run[0].text):
             counts.clear()  # prose at the margin ends every list
         for place, line in enumerate(run):
+            if _SPLIT_VALUE.search(line.text):
+                yield line.number, "an inline value goes on in the next line, where Quarto prints its code: join them."
             if meaning := trap_of(line, run[:place]) or number_trap(line, run[:place], counts):
                 yield line.number, f"the line begins with {line.text.split()[0]!r}, which pandoc may read as {meaning}."
 

@@ -88,8 +88,12 @@ def test_the_command_checks_a_folder(folder, capsys):
     assert stop.value.code == 2 and "--check" in capsys.readouterr().err
 
 
-def test_a_cell_that_shows_html_is_refused(tmp_path):
-    frame = "# One {#sec-one}\n\n```{python}\nimport pandas as pd\npd.DataFrame({'a': [1]})\n```\n"
+@pytest.mark.parametrize(
+    "code",
+    ["import pandas as pd\npd.DataFrame({'a': [1]})", "from IPython.display import Javascript\nJavascript('1 + 1')"],
+)
+def test_a_cell_that_shows_html_or_a_script_is_refused(tmp_path, code):
+    frame = f"# One {{#sec-one}}\n\n```{{python}}\n{code}\n```\n"
     [problem] = check_book(write_book(tmp_path, one=frame, index=NO_CODE), silent)
     assert problem.startswith("book/01-one.qmd, line 3: shows HTML") and "display.table" in problem
 

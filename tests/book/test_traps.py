@@ -36,6 +36,8 @@ REFUSED = {
     "equals signs": "Text\n===\nmore",
     "the target of a link": "[heads]: those of layer 4.",
     "indented text": "Text.\n\n    and more text",
+    "settings": "Text.\n\n---\nnote: swallowed\n---\n\nMore.",
+    "an inline value in two lines": "It is `{python} 1 +\n2` in all.",
 }
 ACCEPTED = {
     "a list": "Two:\n\n1. one\n2. two\n   lines\n3. three",
@@ -47,6 +49,8 @@ ACCEPTED = {
     "a caption right below": "| a | b |\n|---|---|\n| 1 | 2 |\n: Caption {#tbl-a}",
     "a definition": "term\n:   What it is. See @sec-one.\n\nother\n:   More.\n    Still more.",
     "a reference with a word before it": "See\n@sec-one and @fig-a.\n@lu2025semanticbm say so.",
+    "settings at the top": "---\ntitle: One\n---\n\nText.",
+    "inline values": "It is `{python} 1 + 2` or `{python} 4`\nin all.",
     "a decimal": "It grew by\n3.5 points, and by\n.5 more.",
     "a note": "Text[^1].\n\n[^1]: A remark.",
     "a quotation": "Text:\n\n> One thought.\n> Another.",
