@@ -277,8 +277,8 @@ def check_book(project: Project, report: Callable[[str], None]) -> list[str]:
         return problems
     runs, failures = run_chapters(project, cells, report)
     return failures + [
-        f"{chapter.path}, {cell.place}: shows HTML or a script, for which Quarto loads scripts from the network: show a table with "
-        "semanticbm.plots.display.table, an interactive figure as a ::: {.widget} block."
+        f"{chapter.path}, {cell.place}: shows HTML or a script, for which Quarto loads scripts from the network: show a "
+        "table with semanticbm.plots.display.table, an interactive figure as a ::: {.widget} block."
         for chapter, run in runs.items()
         for cell, outputs in zip(cells[chapter], run.outputs, strict=True)
         if any(ONLY_WEB & set(output.get("data", {})) for output in outputs)

@@ -129,11 +129,14 @@ def reproduce(
     quick: Annotated[bool, typer.Option("--quick", help="few queries: ends within 3 minutes on 2 cores")] = False,
     device: Device = "auto",
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="seed of every random choice")] = 0,
+    jobs: Annotated[
+        int, typer.Option(min=0, help="processes (0: up to 4 by the cores, 1 on a GPU); each takes about 1 GB")
+    ] = 0,
 ) -> None:
     """Run every experiment of the paper on a model and print the claims table. Call again to resume."""
     from semanticbm.study.reproduce import reproduce as run
 
-    run(model, collection, out, quick=quick, device=device, seed=seed)
+    run(model, collection, out, quick=quick, device=device, seed=seed, jobs=jobs)
 
 
 @app.command(epilog="Example: `semanticbm book --preview`")

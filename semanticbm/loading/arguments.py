@@ -26,7 +26,6 @@ import sys
 import types
 import typing
 from collections import abc
-from contextlib import contextmanager
 from numbers import Integral, Real
 
 from semanticbm.errors import UserError
@@ -54,7 +53,7 @@ WORDS_FOR = {int: "a whole number", float: "a finite number", str: "text", bool:
 
 def check(value, hint, name: str = "") -> None:
     """`Misfit` unless the value is what the annotation and the parameter's name ask for."""
-    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    origin, inside = _parts(hint)
     if hint in (int, float):
         _check_number(value, hint, name)
     elif hint is None or hint is type(None):
@@ -72,6 +71,11 @@ def check(value, hint, name: str = "") -> None:
     elif isinstance(hint, type) and hint is not typing.Any:
         fits = isinstance(value, hint) or _is_called(hint.__name__, value) or _does_the_same(hint, value)
         demand(fits, value, _in_words(hint))
+
+
+@functools.cache
+def _parts(hint) -> tuple:
+    return typing.get_origin(hint), typing.get_args(hint)
 
 
 def _is_called(name: str, value) -> bool:
@@ -126,6 +130,8 @@ def _check_tuple(value, inside: tuple) -> None:
 
 def _check_mapping(value, of_keys=typing.Any, of_values=typing.Any) -> None:
     demand(isinstance(value, abc.Mapping), value, "a mapping")
+    if _all_plain(value.keys(), of_keys) and _all_plain(value.values(), of_values):
+        return
     for key, item in value.items():
         check(key, of_keys)
         _check_item(item, of_values, key)
@@ -135,9 +141,14 @@ def _check_list(value, origin: type, inside: tuple) -> None:
     unordered = isinstance(value, abc.Mapping) and origin is not abc.Iterable
     readable = isinstance(value, abc.Iterable) and not isinstance(value, str | bytes) and not unordered
     demand(readable, value, "a list of texts" if inside[:1] == (str,) else "a list")
-    if inside and isinstance(value, list | tuple | set | frozenset | abc.Mapping):
+    if inside and isinstance(value, list | tuple | set | frozenset | abc.Mapping) and not _all_plain(value, inside[0]):
         for place, item in enumerate(value):
             _check_item(item, inside[0], place)
+
+
+def _all_plain(items: abc.Iterable, hint) -> bool:
+    """Whether each item is a text or a float, as asked for: a quick look that spares most long lists the slow one."""
+    return hint in (str, float) and set(map(type, items)) <= {hint}
 
 
 def _check_item(item, hint, place) -> None:
@@ -168,14 +179,20 @@ def checked(function: abc.Callable) -> abc.Callable:
     def hints() -> dict:
         return typing.get_type_hints(function, localns=_stand_ins(function))
 
+    @functools.cache
+    def rules(name: str) -> list[abc.Callable]:
+        return _rules(function, name, hints().get(name, typing.Any))
+
     def fitting(name: str, value):
         hint = hints().get(name, typing.Any)
-        if isinstance(value, abc.Iterator) and typing.get_args(hint):
+        if isinstance(value, abc.Iterator) and _parts(hint)[1]:
             value = list(value)
-        with _as_user_error(function, name):
+        try:
             check(value, hint, name)
-            for rule in _rules(function, name, hint):
+            for rule in rules(name):
                 rule(value)
+        except Misfit as misfit:
+            raise _as_user_error(function, name, misfit) from None
         return value
 
     @functools.wraps(function)
@@ -185,8 +202,10 @@ def checked(function: abc.Callable) -> abc.Callable:
         known = dict(zip(names, fit, strict=False)) | named
         for first, second in together:
             if first in known and second in known:
-                with _as_user_error(function, second):
+                try:
                     TOGETHER[first, second](known[first], known[second])
+                except Misfit as misfit:
+                    raise _as_user_error(function, second, misfit) from None
         return function(*fit, *given[len(fit) :], **named)
 
     return call
@@ -214,13 +233,9 @@ def _called(function: abc.Callable) -> str:
     return function.__qualname__.removesuffix(".__init__")
 
 
-@contextmanager
-def _as_user_error(function: abc.Callable, name: str) -> abc.Iterator[None]:
-    try:
-        yield
-    except Misfit as misfit:
-        place = f"{_called(function)}: {name}{misfit.where}"
-        raise UserError(f"{place} is {_short(misfit.value)}, not {misfit.wanted}: pass that.") from None
+def _as_user_error(function: abc.Callable, name: str, misfit: Misfit) -> UserError:
+    place = f"{_called(function)}: {name}{misfit.where}"
+    return UserError(f"{place} is {_short(misfit.value)}, not {misfit.wanted}: pass that.")
 
 
 def check_module(module: types.ModuleType) -> None:

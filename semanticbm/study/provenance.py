@@ -29,7 +29,9 @@ NOT_MEASURING = {
     *(
         "claims.py",
         "figures.py",
+        "folder.py",
         "paper_model.py",
+        "processes.py",
         "provenance.py",
         "report.py",
         "reproduce.py",

@@ -6,8 +6,9 @@ always in the same way: heads are chosen on the first half of the queries, and e
 on the second.
 
 To add one: write the function in the file of its chapter, put it into `EXPERIMENTS` (the order is the order of the run:
-an experiment may use the parts of those before it), and add its claims to `claims.toml`. What it cannot answer on a model or
-collection it may leave to a `UserError`: the run goes on, and its claims read "not applicable" with that reason.
+an experiment may use the parts of those before it that `NEEDS` names), and add its claims to `claims.toml`. What it cannot
+answer on a model or collection it may leave to a `UserError`: the run goes on, and its claims read "not applicable" with that
+reason.
 """
 
 from __future__ import annotations
@@ -39,4 +40,32 @@ EXPERIMENTS: dict[str, Callable[[Study], dict]] = {
     "ablation": ablation,
     "hybrid": hybrid,
     "blindness": blindness,
+}
+
+NEEDS: dict[str, tuple[str, ...]] = {  # the experiments whose parts another one reads; it may run beside all others
+    "curves": ("matching_heads",),
+    "effective_bm25": ("matching_heads",),
+    "scoring_attention": ("direct_effects",),
+    "contextual_heads": ("matching_heads", "direct_effects"),
+    "u0_edit": ("u0",),
+    "semantic_bm": ("matching_heads", "direct_effects", "contextual_heads"),
+    "written": ("matching_heads", "contextual_heads"),
+    "ablation": ("matching_heads", "direct_effects", "contextual_heads"),
+}
+
+COST = {  # seconds on two cores with the classroom model; only the order of experiments side by side depends on them
+    "u0": 8,
+    "matching_heads": 38,
+    "curves": 34,
+    "effective_bm25": 33,
+    "direct_effects": 25,
+    "scoring_attention": 19,
+    "contextual_heads": 91,
+    "u0_edit": 135,
+    "semantic_bm": 82,
+    "written": 141,
+    "blocking": 43,
+    "ablation": 224,
+    "hybrid": 70,
+    "blindness": 35,
 }
