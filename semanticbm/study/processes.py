@@ -9,7 +9,7 @@ Which comes next? Of the experiments whose needs are stored, the one with the lo
 that of the experiments that wait for it (`COST`). Otherwise the longest would run alone at the end.
 
 When it misleads: an experiment takes longer beside another one, so the seconds of single experiments add up to more than
-the run took. And every process needs memory for itself, about a gigabyte with a model of the size of the book's.
+the run took. And every process needs memory for itself, up to 1.6 GB with a model of the size of the book's.
 """
 
 from __future__ import annotations
@@ -18,30 +18,44 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.sharedctypes import Synchronized
+from threading import RLock
 
 import torch
 from rich.console import Console
+from tqdm import tqdm
 
 from semanticbm.errors import UserError
 from semanticbm.study.claims import Finding, claims_of
-from semanticbm.study.experiments import COST, EXPERIMENTS, NEEDS
+from semanticbm.study.experiments import COST, EXPERIMENTS, FOLLOWS, NEEDS
 from semanticbm.study.folder import RunFolder
 from semanticbm.study.provenance import environment
 from semanticbm.study.sealed import plain
 from semanticbm.study.study import FOUND_BY, Study
 
 MOST_PROCESSES = 4  # more would wait for the longest experiments
+BYTES_EACH = 3 * 2**30  # of the machine's memory; a process was seen to take 1.6 GB
 _mine: dict = {}  # in a worker: the study and the folder that it works on
 
 
 def usual_jobs(device: torch.device) -> int:
-    """Processes for a run: one for each two of torch's threads, two at least where there are two; one on a GPU."""
+    """Processes for a run: one for each two of torch's threads, but two for two, if memory allows; one on a GPU."""
     threads = torch.get_num_threads()
-    return 1 if device.type != "cpu" or threads < 2 else min(MOST_PROCESSES, max(2, threads // 2))
+    if device.type != "cpu" or threads < 2:
+        return 1
+    return max(1, min(MOST_PROCESSES, max(2, threads // 2), memory_bytes() // BYTES_EACH))
+
+
+def memory_bytes() -> int:
+    """How much memory this machine has, or 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0
 
 
 def run_one(name: str, experiment: Callable[[Study], dict], study: Study, folder: RunFolder) -> dict:
@@ -69,7 +83,8 @@ def _answer(name: str, experiment: Callable[[Study], dict], study: Study) -> dic
 
 def way(name: str) -> float:
     """Seconds, about, from the start of an experiment to the end of the last one that waits for it."""
-    return COST.get(name, 0) + max((way(other) for other, needs in NEEDS.items() if name in needs), default=0)
+    behind = [other for other in EXPERIMENTS if name in NEEDS.get(other, ()) or FOLLOWS.get(other) == name]
+    return COST.get(name, 0) + max(map(way, behind), default=0)
 
 
 def run_side_by_side(
@@ -77,33 +92,38 @@ def run_side_by_side(
 ) -> None:
     """Run the experiments that `study.parts` lacks in `jobs` processes; each makes its own study with `open_study`."""
     waiting = sorted((name for name in EXPERIMENTS if name not in study.parts), key=way, reverse=True)
+    running: dict[Future, list[str]] = {}
     with _workers(open_study, folder, jobs) as pool:
-        running: dict[Future, str] = {}
         while waiting or running:
-            ready = [name for name in waiting if all(need in study.parts for need in NEEDS.get(name, ()))]
-            for name in ready[: jobs - len(running)]:
-                console.print(f"   {name} ...")
-                waiting.remove(name)
-                running[pool.submit(_work, name, EXPERIMENTS[name], NEEDS.get(name, ()))] = name
+            while len(running) < jobs and (names := _next(waiting, study.parts)):
+                console.print(f"   {', then '.join(names)} ...")
+                waiting = [name for name in waiting if name not in names]
+                running[pool.submit(_work, [(name, EXPERIMENTS[name], NEEDS.get(name, ())) for name in names])] = names
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                name = running.pop(future)
-                study.parts[name] = future.result()
-                done = f"{len(study.parts):2}/{len(EXPERIMENTS)}"
-                console.print(f"{done} {name}: {study.parts[name]['seconds']:.0f} s")
+                for name, part in zip(running.pop(future), future.result(), strict=True):
+                    study.parts[name] = part
+                    console.print(f"{len(study.parts):2}/{len(EXPERIMENTS)} {name}: {part['seconds']:.0f} s")
     study.parts = {name: study.parts[name] for name in EXPERIMENTS}
+
+
+def _next(waiting: Sequence[str], parts: Mapping[str, dict]) -> list[str]:
+    """The first experiment whose needs are stored, and those that follow it in its process; [] if all have to wait."""
+    ready = [name for name in waiting if all(need in parts for need in NEEDS.get(name, ()))]
+    first = next((name for name in ready if FOLLOWS.get(name) not in waiting), None)
+    return sorted((name for name in ready if first in (name, FOLLOWS.get(name))), key=lambda name: name != first)
 
 
 @contextmanager
 def _workers(open_study: Callable[[], Study], folder: RunFolder, jobs: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of processes that is gone after the `with`, however it ends."""
     context = multiprocessing.get_context("spawn")  # a forked copy of a process with threads may hang
-    threads, ids = max(1, torch.get_num_threads() // jobs), context.Array("i", jobs)
-    pool = ProcessPoolExecutor(jobs, context, _start, (open_study, folder, threads, ids))
+    threads, others = max(1, torch.get_num_threads() // jobs), multiprocessing.active_children()
+    pool = ProcessPoolExecutor(jobs, context, _start, (open_study, folder, threads, context.Value("i", 0)))
     try:
         yield pool
     except BaseException as error:
         for process in multiprocessing.active_children():
-            if process.pid in ids[:]:
+            if process not in others:
                 process.terminate()
         if isinstance(error, BrokenProcessPool):
             raise UserError(
@@ -115,19 +135,30 @@ def _workers(open_study: Callable[[], Study], folder: RunFolder, jobs: int) -> I
         pool.shutdown(cancel_futures=True)
 
 
-def _start(open_study: Callable[[], Study], folder: RunFolder, threads: int, ids: Sequence[int]) -> None:
-    """In a new worker: its threads, its line for progress bars, its own study. `ids`: of the workers' processes."""
+def _start(open_study: Callable[[], Study], folder: RunFolder, threads: int, counter: Synchronized) -> None:
+    """In a new worker: its threads, its line for progress bars, its own study."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt reaches the main process, which ends the workers
     torch.set_num_threads(threads)
-    with ids.get_lock():
-        line = ids[:].index(0)
-        ids[line] = os.getpid()
-    os.environ["TQDM_POSITION"] = str(line)
+    with counter.get_lock():
+        os.environ["TQDM_POSITION"] = str(counter.value)
+        counter.value += 1
+    tqdm.set_lock(RLock())  # tqdm's own would be the system's, which stays behind when a worker is ended
     _mine.update(study=open_study(), folder=folder)
 
 
-def _work(name: str, experiment: Callable[[Study], dict], needs: Sequence[str]) -> dict:
-    """In a worker: run one experiment, with the parts that it needs and no others."""
-    study, folder = _mine["study"], _mine["folder"]
-    study.parts = {need: folder.read(folder.part(need)) for need in needs}
-    return run_one(name, experiment, study, folder)
+def _work(tasks: Sequence[tuple[str, Callable[[Study], dict], Sequence[str]]]) -> list[dict]:
+    """In a worker: run experiments one after the other, each with the parts that it needs and no others."""
+    study, folder, parts = _mine["study"], _mine["folder"], []
+    for name, experiment, needs in tasks:
+        study.parts = _Declared({need: folder.read(folder.part(need)) for need in needs})
+        parts.append(run_one(name, experiment, study, folder))
+    return parts
+
+
+class _Declared(dict):
+    """Parts by name; asking for one that the experiment does not declare is an error, not an empty answer."""
+
+    def get(self, name: str, default=None):
+        if name not in self:
+            raise KeyError(f"an experiment asks for the part {name}: name it in semanticbm.study.experiments.NEEDS.")
+        return self[name]

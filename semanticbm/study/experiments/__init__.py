@@ -53,6 +53,8 @@ NEEDS: dict[str, tuple[str, ...]] = {  # the experiments whose parts another one
     "ablation": ("matching_heads", "direct_effects", "contextual_heads"),
 }
 
+FOLLOWS = {"written": "semantic_bm"}  # takes features that the other one collected, if the same process ran it before
+
 COST = {  # seconds on two cores with the classroom model; only the order of experiments side by side depends on them
     "u0": 8,
     "matching_heads": 38,

@@ -1,0 +1,188 @@
+"""Experiments side by side: each runs once, reads what it needs, and a process that dies or a stop loses nothing stored."""
+
+import io
+import multiprocessing
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from semanticbm.compiled import compile_bm25
+from semanticbm.errors import UserError
+from semanticbm.study import processes
+from semanticbm.study.collections import load_study_collection
+from semanticbm.study.experiments import COST, EXPERIMENTS, NEEDS
+from semanticbm.study.folder import RunFolder
+from semanticbm.study.processes import _next, run_side_by_side, usual_jobs, way
+from semanticbm.study.reproduce import run_time
+from semanticbm.study.study import Study
+
+# --------------------------------------------------------------------------------------------------------------------
+# What runs in the workers: they find these functions by name
+
+
+def open_study(out: Path) -> Study:
+    collection = load_study_collection("classroom")
+    return Study(compile_bm25(collection), collection, out)
+
+
+def finds_heads(study):
+    return {"heads": [[0, 1]], "findings": {}, "process": os.getpid()}
+
+
+def finds_others(study):
+    return {"heads": [[1, 0]], "findings": {}, "process": os.getpid()}
+
+
+def reads_heads(study):
+    return {"read": study.heads("matching"), "findings": {}, "threads": torch.get_num_threads()}
+
+
+def follows(study):
+    return {"findings": {}, "process": os.getpid()}
+
+
+def asks_undeclared(study):
+    return {"read": study.heads("scoring"), "findings": {}}
+
+
+def cannot(study):
+    raise UserError("there is nothing to measure here.")
+
+
+def dies(study):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+SOUND = {
+    "matching_heads": finds_heads,
+    "direct_effects": finds_others,
+    "curves": reads_heads,
+    "contextual_heads": finds_others,
+    "semantic_bm": follows,
+    "written": follows,
+    "hybrid": cannot,
+}
+
+
+def side_by_side(monkeypatch, folder: Path, experiments: dict, parts: dict | None = None) -> tuple[Study, str]:
+    """Run some experiments in two processes; gives the study and what was printed."""
+    monkeypatch.setattr(processes, "EXPERIMENTS", experiments)
+    study, said = open_study(folder), io.StringIO()
+    study.parts = dict(parts or {})
+    run_folder = RunFolder(folder, {"run": "a test"})
+    run_folder.make()
+    for name, part in study.parts.items():
+        run_folder.write(run_folder.part(name), part)
+    run_side_by_side(partial(open_study, folder), study, run_folder, 2, Console(file=said, width=150))
+    return study, said.getvalue()
+
+
+def no_worker_is_left() -> bool:
+    for process in multiprocessing.active_children():
+        process.join(timeout=20)
+    return not multiprocessing.active_children()
+
+
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def test_each_experiment_runs_once_and_reads_what_it_needs(monkeypatch, tmp_path):
+    study, said = side_by_side(monkeypatch, tmp_path, SOUND)
+    assert list(study.parts) == list(SOUND), "parts are in the order of the experiments"
+    assert study.parts["curves"]["read"] == [[0, 1]] and study.parts["curves"]["threads"] >= 1
+    assert os.getpid() not in {study.parts[name]["process"] for name in ("matching_heads", "direct_effects")}
+    assert {finding["note"] for finding in study.parts["hybrid"]["findings"].values()} == {
+        "there is nothing to measure here."
+    }
+    assert sorted(path.stem for path in (tmp_path / "parts").glob("*.json")) == sorted(SOUND)
+    assert said.count(" s\n") == len(SOUND) and f" {len(SOUND)}/{len(SOUND)} " in said
+    assert (
+        study.parts["semantic_bm"]["process"] == study.parts["written"]["process"]
+        and "semantic_bm, then written" in said
+    )
+    assert no_worker_is_left()
+
+
+def test_a_dead_process_is_one_clear_line_and_nothing_stored_is_lost(monkeypatch, tmp_path):
+    stored = {"matching_heads": {"heads": [[0, 1]], "findings": {}}}
+    with pytest.raises(UserError, match=r"ended before its time.*--jobs 1"):
+        side_by_side(monkeypatch, tmp_path, SOUND | {"direct_effects": dies}, stored)
+    assert RunFolder(tmp_path, {"run": "a test"}).read(tmp_path / "parts" / "matching_heads.json")["heads"] == [[0, 1]]
+    assert not (tmp_path / "parts" / "direct_effects.json").exists()
+    assert no_worker_is_left()
+
+
+def test_a_need_that_is_not_declared_is_an_error(monkeypatch, tmp_path):
+    with pytest.raises(KeyError, match="NEEDS"):
+        side_by_side(monkeypatch, tmp_path, SOUND | {"curves": asks_undeclared})
+    assert no_worker_is_left()
+
+
+def test_an_interrupt_ends_the_workers(monkeypatch, tmp_path):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(processes, "wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(monkeypatch, tmp_path, SOUND)
+    assert no_worker_is_left()
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The table of needs, and the order
+
+
+def test_needs_come_before_and_costs_are_known():
+    names = list(EXPERIMENTS)
+    assert set(NEEDS) <= set(names) and set(COST) == set(names)
+    for name, needs in NEEDS.items():
+        assert all(names.index(need) < names.index(name) for need in needs), name
+
+
+def test_the_longest_way_comes_first():
+    assert all(way(need) > way(name) for name, needs in NEEDS.items() for need in needs)
+    assert way("matching_heads") == sum(COST[name] for name in ("matching_heads", "contextual_heads", "ablation"))
+    assert way("semantic_bm") == COST["semantic_bm"] + COST["written"]
+
+
+def test_an_experiment_waits_for_its_needs_and_for_the_one_that_it_follows():
+    waiting, found = ["written", "ablation", "semantic_bm", "hybrid"], {"matching_heads": {}, "contextual_heads": {}}
+    assert _next(waiting, {}) == ["hybrid"]
+    assert _next(waiting, found) == ["hybrid"]
+    assert _next(waiting, found | {"direct_effects": {}}) == ["ablation"]
+    assert _next(["written", "semantic_bm"], found | {"direct_effects": {}}) == ["written", "semantic_bm"][::-1]
+    assert _next(["written"], found) == ["written"]
+    assert _next(["ablation"], {}) == []
+
+
+@pytest.mark.parametrize(
+    ("threads", "device", "gigabytes", "jobs"),
+    [
+        (1, "cpu", 64, 1),
+        (2, "cpu", 64, 2),
+        (2, "cpu", 4, 1),
+        (2, "cpu", 0, 1),
+        (5, "cpu", 64, 2),
+        (6, "cpu", 64, 3),
+        (64, "cpu", 64, 4),
+        (64, "cuda", 64, 1),
+    ],
+)
+def test_usual_jobs(monkeypatch, threads, device, gigabytes, jobs):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(processes, "memory_bytes", lambda: gigabytes * 2**30)
+    assert usual_jobs(torch.device(device)) == jobs
+
+
+def test_time_of_a_run_counts_overlaps_once_and_pauses_never():
+    def part(began, ended):
+        return {"seconds": ended - began, "ended": ended}
+
+    assert run_time({"a": part(0, 10), "b": part(4, 12)}) == 12
+    assert run_time({"a": part(0, 10), "b": part(2, 6), "c": part(50, 53)}) == 13
+    assert run_time({"a": {"seconds": 3}, "b": part(0, 10)}) == 13  # parts of before knew no end
