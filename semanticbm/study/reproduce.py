@@ -140,7 +140,7 @@ def _run(open_study: Callable[[], Study], study: Study, folder: RunFolder, jobs:
     checks = check_tools(study)
     run_file = folder.path / "run.json"
     if not run_file.is_file():  # a resumed run keeps the record of its start
-        folder.write(run_file, {"environment": environment(study.model.device), "checks": checks})
+        folder.write(run_file, {"environment": environment(study.model.device), "jobs": jobs, "checks": checks})
     console.print(
         f"model {study.model.name}, collection {study.collection.name}, {len(study.queries)} queries, "
         f"seed {study.seed}" + (", quick" if study.quick else "") + (f", {jobs} processes" if jobs > 1 else "")
