@@ -21,6 +21,7 @@ MOST_DECIMALS = 6
 MISSING = "-"
 _NUMBER = re.compile(r"[+-]?(\d[\d,]*)?\.?\d+(e[+-]?\d+)?\s?%?")
 _BARE_PIPE = re.compile(r"(?<!\\)\|")
+_INTERVAL = re.compile(r"\[([+-]?[\d.]+), ([+-]?[\d.]+)\]")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def _texts(values: pd.Series) -> list[str]:
     for value in values:
         missing = value is None or (isinstance(value, float) and pd.isna(value))
         cell = MISSING if missing else str(value) if places is None else f"{value:.{places}f}"
-        cells.append(_BARE_PIPE.sub(r"\\|", " ".join(cell.split())))
+        cell = _INTERVAL.sub("[\\1,\N{NO-BREAK SPACE}\\2]", " ".join(cell.split()))  # an interval stays in one line
+        cells.append(_BARE_PIPE.sub(r"\\|", cell))
     return cells
 
 

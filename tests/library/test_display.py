@@ -38,6 +38,11 @@ def test_missing_values_are_a_dash_and_texts_may_hold_a_bar():
     assert cells_of(table(rows)) == [["name", "value"], ["a|b", "-"], ["c", "2.5"]]
 
 
+def test_an_interval_is_not_broken_between_lines():
+    shown = table([{"a": "0.50 [-0.25, +0.75]"}]).data
+    assert "0.50 [-0.25,\N{NO-BREAK SPACE}+0.75]" in shown
+
+
 def test_the_index_is_shown_if_it_says_something():
     named = pd.DataFrame({"n": [1]}, index=pd.Index(["TFC1"], name="axiom"))
     assert cells_of(table(named)) == [["axiom", "n"], ["TFC1", "1"]]
