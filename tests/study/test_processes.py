@@ -19,7 +19,8 @@ from semanticbm.study.collections import load_study_collection
 from semanticbm.study.experiments import COST, EXPERIMENTS, NEEDS
 from semanticbm.study.folder import RunFolder
 from semanticbm.study.processes import _next, run_side_by_side, usual_jobs, way
-from semanticbm.study.reproduce import run_time
+from semanticbm.study.reproduce import reproduce, run_time
+from semanticbm.study.sealed import read_sealed
 from semanticbm.study.study import Study
 
 ROOT = Path(__file__).parents[2]
@@ -203,3 +204,29 @@ def test_time_of_a_run_counts_overlaps_once_and_pauses_never():
     assert run_time({"a": part(0, 10), "b": part(4, 12)}) == 12
     assert run_time({"a": part(0, 10), "b": part(2, 6), "c": part(50, 53)}) == 13
     assert run_time({"a": {"seconds": 3}, "b": part(0, 10)}) == 13  # parts of before knew no end
+
+
+def numbers(value, place=""):
+    """{place: number} of everything in a part that is a number, but for the time that it took."""
+    if isinstance(value, bool) or not isinstance(value, dict | list | int | float):
+        return {}
+    if isinstance(value, int | float):
+        return {place: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return {
+        name: number
+        for key, item in items
+        if key not in ("seconds", "ended")
+        for name, number in numbers(item, f"{place}/{key}").items()
+    }
+
+
+@pytest.mark.long
+def test_two_processes_find_what_one_finds(tmp_path):
+    alone, together = (
+        reproduce("compiled", "classroom", tmp_path / str(jobs), quick=True, device="cpu", jobs=jobs) for jobs in (1, 2)
+    )
+    assert [row["verdict"] for row in alone["claims"]] == [row["verdict"] for row in together["claims"]]
+    for name in EXPERIMENTS:
+        one, two = (numbers(read_sealed(tmp_path / jobs / "parts" / f"{name}.json")) for jobs in ("1", "2"))
+        assert one and one == pytest.approx(two, abs=1e-6), name
