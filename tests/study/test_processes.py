@@ -18,7 +18,7 @@ from semanticbm.study import processes
 from semanticbm.study.collections import load_study_collection
 from semanticbm.study.experiments import COST, EXPERIMENTS, NEEDS
 from semanticbm.study.folder import RunFolder
-from semanticbm.study.processes import _next, run_side_by_side, usual_jobs, way
+from semanticbm.study.processes import _Declared, _next, run_side_by_side, usual_jobs, way
 from semanticbm.study.reproduce import reproduce, run_time
 from semanticbm.study.sealed import read_sealed
 from semanticbm.study.study import Study
@@ -124,6 +124,7 @@ def test_each_experiment_runs_once_and_reads_what_it_needs(monkeypatch, tmp_path
     assert no_worker_is_left()
 
 
+@pytest.mark.long
 def test_a_dead_process_is_one_clear_line_and_nothing_stored_is_lost(monkeypatch, tmp_path):
     stored = {"matching_heads": {"heads": [[0, 1]], "findings": {}}}
     with pytest.raises(UserError, match=r"ended before its time.*--jobs 1"):
@@ -133,7 +134,16 @@ def test_a_dead_process_is_one_clear_line_and_nothing_stored_is_lost(monkeypatch
     assert no_worker_is_left()
 
 
-def test_a_need_that_is_not_declared_is_an_error(monkeypatch, tmp_path):
+def test_a_need_that_is_not_declared_is_an_error(tmp_path):
+    study = open_study(tmp_path)
+    study.parts = _Declared(matching_heads={"heads": [[0, 1]]})
+    assert study.heads("matching") == [(0, 1)]
+    with pytest.raises(KeyError, match="NEEDS"):
+        study.heads("scoring")
+
+
+@pytest.mark.long
+def test_a_worker_that_asks_for_more_than_declared_ends_the_run(monkeypatch, tmp_path):
     with pytest.raises(KeyError, match="NEEDS"):
         side_by_side(monkeypatch, tmp_path, SOUND | {"curves": asks_undeclared})
     assert no_worker_is_left()
