@@ -130,7 +130,7 @@ def reproduce(
     device: Device = "auto",
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="seed of every random choice")] = 0,
     jobs: Annotated[
-        int, typer.Option(min=0, help="processes (0: up to 4 by the cores, 1 on a GPU); each takes about 1 GB")
+        int, typer.Option(min=0, help="processes (0: up to 4 by the cores, 1 on a GPU); each takes up to 1.6 GB")
     ] = 0,
 ) -> None:
     """Run every experiment of the paper on a model and print the claims table. Call again to resume."""

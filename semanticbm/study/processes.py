@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from multiprocessing.sharedctypes import Synchronized
 from threading import RLock
 
+import psutil
 import torch
 from rich.console import Console
 from tqdm import tqdm
@@ -47,15 +48,7 @@ def usual_jobs(device: torch.device) -> int:
     threads = torch.get_num_threads()
     if device.type != "cpu" or threads < 2:
         return 1
-    return max(1, min(MOST_PROCESSES, max(2, threads // 2), memory_bytes() // BYTES_EACH))
-
-
-def memory_bytes() -> int:
-    """How much memory this machine has, or 0 where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 0
+    return max(1, min(MOST_PROCESSES, max(2, threads // 2), psutil.virtual_memory().total // BYTES_EACH))
 
 
 def run_one(name: str, experiment: Callable[[Study], dict], study: Study, folder: RunFolder) -> dict:
@@ -109,8 +102,10 @@ def run_side_by_side(
 def _next(waiting: Sequence[str], parts: Mapping[str, dict]) -> list[str]:
     """The first experiment whose needs are stored, and those that follow it in its process; [] if all have to wait."""
     ready = [name for name in waiting if all(need in parts for need in NEEDS.get(name, ()))]
-    first = next((name for name in ready if FOLLOWS.get(name) not in waiting), None)
-    return sorted((name for name in ready if first in (name, FOLLOWS.get(name))), key=lambda name: name != first)
+    for first in ready:
+        if FOLLOWS.get(first) not in waiting:
+            return [first, *(name for name in ready if FOLLOWS.get(name) == first)]
+    return []
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import signal
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -203,7 +204,7 @@ def test_an_experiment_waits_for_its_needs_and_for_the_one_that_it_follows():
 )
 def test_usual_jobs(monkeypatch, threads, device, gigabytes, jobs):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    monkeypatch.setattr(processes, "memory_bytes", lambda: gigabytes * 2**30)
+    monkeypatch.setattr(processes.psutil, "virtual_memory", lambda: SimpleNamespace(total=gigabytes * 2**30))
     assert usual_jobs(torch.device(device)) == jobs
 
 
