@@ -37,6 +37,7 @@ REFUSED = {
     "the target of a link": "[heads]: those of layer 4.",
     "indented text": "Text.\n\n    and more text",
     "settings": "Text.\n\n---\nnote: swallowed\n---\n\nMore.",
+    "settings that end with dots": "Text.\n\n---\nnote: swallowed\n...\n\nMore.",
     "an inline value in two lines": "It is `{python} 1 +\n2` in all.",
 }
 ACCEPTED = {

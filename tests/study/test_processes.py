@@ -214,6 +214,7 @@ def test_time_of_a_run_counts_overlaps_once_and_pauses_never():
 
     assert run_time({"a": part(0, 10), "b": part(4, 12)}) == 12
     assert run_time({"a": part(0, 10), "b": part(2, 6), "c": part(50, 53)}) == 13
+    assert run_time({"a": part(0, 10), "b": part(2, 6), "c": part(8, 12)}) == 12
     assert run_time({"a": {"seconds": 3}, "b": part(0, 10)}) == 13  # parts of before knew no end
 
 
